@@ -1,0 +1,131 @@
+"""The ``loraqd`` command: its verbs, and the one place where errors become a line.
+
+Each verb imports what it needs when it runs, so that ``loraqd --help`` is instant.
+"""
+
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lora_qd.errors import LoraQDError
+
+app = typer.Typer(
+    name="loraqd",
+    help="Evolve LoRA adapters: several skills in, one adapter good at all of them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+tiny = typer.Typer(
+    help="The shipped tiny Llama.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(tiny, name="tiny")
+
+Config = Annotated[Path, typer.Option(help="The experiment's YAML file.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(help="Config values to change, like search.children=600."),
+]
+
+
+@app.callback()
+def _options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the whole trace of an error.")
+    ] = False,
+) -> None:
+    if debug:
+        os.environ["LORAQD_DEBUG"] = "1"
+
+
+@app.command("train-experts")
+def train_experts(
+    config: Config,
+    overrides: Overrides = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Train again what is already trained.")
+    ] = False,
+) -> None:
+    """Train one LoRA expert per skill with TRL."""
+    from lora_qd.cli.training import train
+
+    train(config, overrides or [], force=force)
+
+
+@app.command()
+def evolve(
+    config: Config,
+    overrides: Overrides = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Where to write; default: the config's run.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier run there.")
+    ] = False,
+) -> None:
+    """Breed the experts by CycleQD and show the final table."""
+    from lora_qd.cli.evolving import start
+
+    start(config, overrides or [], run=run, overwrite=overwrite)
+
+
+@app.command()
+def resume(
+    run: Annotated[Path, typer.Argument(help="The run's directory.")],
+) -> None:
+    """Go on with an interrupted run. For now it starts over, with the same config."""
+    from lora_qd.cli.evolving import start_over
+
+    start_over(run)
+
+
+@app.command()
+def serve(
+    run: Annotated[Path, typer.Argument(help="The run's directory.")],
+    port: Annotated[int, typer.Option(help="TCP port on 127.0.0.1.")] = 8000,
+) -> None:
+    """Serve a run's elites by vLLM's OpenAI server, each under its own name."""
+    from lora_qd.cli.serving import serve_run
+
+    serve_run(run, port=port)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="The run's directory.")],
+    out: Annotated[Path, typer.Option(help="The PEFT directory to write.")],
+    member: Annotated[
+        str, typer.Option(help="aggregate, balanced, a skill, or a member's id.")
+    ] = "aggregate",
+) -> None:
+    """Write one member as a PEFT adapter directory."""
+    from lora_qd.cli.exporting import export_member
+
+    export_member(run, member=member, out=out)
+
+
+@tiny.command("build")
+def tiny_build(
+    out: Annotated[Path, typer.Option(help="The directory to write.")],
+    seed: Annotated[int, typer.Option(help="Seed of weights and corpus.")] = 0,
+) -> None:
+    """Train the tiny Llama from scratch on generated text (about 15 minutes)."""
+    from lora_qd.cli.training import build_tiny
+
+    build_tiny(out, seed=seed)
+
+
+def main() -> None:
+    """Run the command line; a ``LoraQDError`` is one line and exit code 2."""
+    try:
+        app()
+    except LoraQDError as error:
+        if os.environ.get("LORAQD_DEBUG"):
+            traceback.print_exc()
+        print(f"loraqd: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,29 @@
+"""The final table on a terminal."""
+
+from rich.console import Console
+from rich.table import Table
+
+from lora_qd.runs.results import Results
+
+
+def print_results(console: Console, results: Results) -> None:
+    """Print the test scores of base, experts, merge, best bred member and aggregate."""
+    table = Table(title="Test split (never read by the search), 95 % intervals")
+    table.add_column("")
+    for skill in results.skills:
+        table.add_column(skill, justify="right")
+    table.add_column("mean", justify="right", style="bold")
+    for skill in results.retention:
+        table.add_column(skill, justify="right", style="dim")
+    best = max(row.mean.mean for row in results.rows)
+    for row in results.rows:
+        style = "green" if row.mean.mean == best else None
+        scores = [str(row.by_skill[skill]) for skill in results.skills]
+        retained = [str(row.by_skill[skill]) for skill in results.retention]
+        table.add_row(row.name, *scores, str(row.mean), *retained, style=style)
+    # Wide enough in a log too: rich takes 80 columns where there is no terminal.
+    width = None if console.is_terminal else 120
+    console.print(table, width=width)
+    if results.retention:
+        names = ", ".join(results.retention)
+        console.print(f"{names}: never optimised; shows what the base could do before.")

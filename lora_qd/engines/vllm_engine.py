@@ -1,0 +1,173 @@
+"""Generation by a vLLM server: adapters are swapped in by name, requests batched."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+from lora_qd.engines.adapter_check import check_adapter
+from lora_qd.engines.batcher import Batcher
+from lora_qd.engines.chat import ChatFormat
+from lora_qd.engines.gate import Gate
+from lora_qd.engines.loaded_adapters import (
+    LoadedAdapter,
+    LoadedAdapters,
+    WriteAdapter,
+)
+from lora_qd.engines.server_settings import BASE_NAME
+from lora_qd.engines.vllm_client import VllmClient
+from lora_qd.engines.vllm_server import VllmServer
+from lora_qd.errors import InputError
+from lora_qd.records import Completion, Member, Request
+
+_MAX_BATCH = 64
+_NUM_PROBED = 5
+
+_Prompt = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What requests must share to travel in one list."""
+
+    adapter: LoadedAdapter | None
+    max_tokens: int
+    stop: tuple[str, ...] = ()
+
+
+class VllmEngine:
+    """Answers through a ``VllmServer``; use it as an asynchronous context manager.
+
+    Members with equal weights share one load. The base never shares a batch with
+    adapters: vLLM 0.32 on CPU would add an adapter to the base's rows.
+    """
+
+    def __init__(self, server: VllmServer, write_adapter: WriteAdapter) -> None:
+        """Bind a server that is up to the way in which members become adapters.
+
+        Args:
+            server: not owned; closing the engine leaves it up.
+            write_adapter: writes a member as a PEFT directory below the given one and
+                returns that directory's name, the hash of the adapter's content.
+        """
+        settings = server.settings
+        self._max_model_len = settings.max_model_len
+        self._chat = ChatFormat(settings.model)
+        self._client = VllmClient(server)
+        self._gate = Gate()
+        self._adapters = LoadedAdapters(
+            self._client,
+            server.adapters,
+            write=write_adapter,
+            check=partial(check_adapter, settings=settings),
+        )
+        self._batcher: Batcher[_Call, _Prompt, Completion] = Batcher(
+            self._complete,
+            max_batch=_MAX_BATCH,
+            # Enough to keep the engine full, few enough for its scheduler to walk.
+            max_in_flight=max(2, 2 * settings.max_num_seqs // _MAX_BATCH),
+        )
+
+    async def __aenter__(self) -> Self:
+        """Return the engine."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the engine."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Abandon what is under way, unload all adapters and delete their files."""
+        await self._batcher.close()
+        await self._adapters.clear()
+        await self._client.close()
+
+    async def add(self, member: Member) -> None:
+        """Write ``member`` as an adapter and load it; needs one ``remove``.
+
+        Raises:
+            EngineError: the adapter cannot be applied to this base in full.
+        """
+        await self._adapters.add(member)
+
+    async def remove(self, member: Member) -> None:
+        """Undo one ``add``; the last one unloads the adapter and deletes its files.
+
+        Raises:
+            ValueError: ``member`` was not added.
+        """
+        await self._adapters.remove(member)
+
+    async def generate(
+        self, member: Member | None, requests: Sequence[Request]
+    ) -> list[Completion]:
+        """Return one completion per request, in the order of ``requests``.
+
+        Raises:
+            ValueError: ``member`` was not added.
+            InputError: a prompt and its answer do not fit ``max_model_len``.
+            EngineError: the server failed.
+        """
+        adapter = None if member is None else self._adapters.of(member)
+        jobs = [
+            self._batcher.submit(
+                _Call(adapter, request.max_tokens, request.stop), self._encode(request)
+            )
+            for request in requests
+        ]
+        return list(await asyncio.gather(*jobs))
+
+    async def probe(
+        self, member: Member | None, requests: Sequence[Request]
+    ) -> list[Mapping[str, float]]:
+        """Return, per request, the log-probabilities of the likeliest first tokens."""
+        adapter = None if member is None else self._adapters.of(member)
+        options = {"logprobs": _NUM_PROBED, "return_tokens_as_token_ids": True}
+        probes: list[Mapping[str, float]] = []
+        for request in requests:  # one at a time: equal shapes, equal rounding
+            prompts = [self._encode(request)]
+            choices = await self._ask(_Call(adapter, 1), prompts, options)
+            probes.append(choices[0]["logprobs"]["top_logprobs"][0])
+        return probes
+
+    def _encode(self, request: Request) -> _Prompt:
+        prompt = self._chat.encode(request.messages)
+        if len(prompt) + request.max_tokens > self._max_model_len:
+            raise InputError(
+                f"expected prompt and answer within max_model_len="
+                f"{self._max_model_len} tokens, but got {len(prompt)} + "
+                f"{request.max_tokens}; raise it or ask for a shorter answer"
+            )
+        return prompt
+
+    async def _complete(
+        self, call: _Call, prompts: Sequence[_Prompt]
+    ) -> list[Completion]:
+        choices = await self._ask(call, prompts, {"return_token_ids": True})
+        return [
+            Completion(
+                text=choice["text"],
+                num_prompt_tokens=len(prompt),
+                num_tokens=len(choice["token_ids"]),
+                is_complete=choice["finish_reason"] == "stop",
+            )
+            for prompt, choice in zip(prompts, choices, strict=True)
+        ]
+
+    async def _ask(
+        self, call: _Call, prompts: Sequence[_Prompt], options: Mapping[str, object]
+    ) -> list[dict[str, Any]]:
+        model = call.adapter.name if call.adapter else BASE_NAME
+        order = {"max_tokens": call.max_tokens, "stop": call.stop, **options}
+        side = "adapters" if call.adapter else "base"
+        in_use = call.adapter.in_use() if call.adapter else nullcontext()
+        async with in_use, self._gate.enter(side):
+            return await self._client.complete(model, prompts, order)

@@ -1,0 +1,50 @@
+"""The exceptions that loraqd raises on purpose.
+
+::
+
+    LoraQDError
+    ├── InputError          what the user wrote or passed is wrong (also a ValueError)
+    ├── MissingExtraError   an optional dependency is not installed
+    ├── EngineError         an engine failed to start, answer or apply an adapter
+    ├── SandboxError        the sandbox is missing or broken; never a score
+    ├── TrainingError       expert training failed
+    └── StoreError          a file or the ledger could not be read or written
+
+A message names the expectation, the fact and the remedy in one line. The CLI
+prints it and exits with code 2. A wrong argument inside the library is a plain
+``ValueError``.
+"""
+
+
+class LoraQDError(Exception):
+    """Base of every error that the CLI shows as one line."""
+
+
+class InputError(LoraQDError, ValueError):
+    """A config, option, file or adapter of the user is wrong."""
+
+
+class MissingExtraError(LoraQDError):
+    """A command needs an extra that is not installed."""
+
+    def __init__(self, need: str, extra: str) -> None:
+        super().__init__(
+            f"{need} needs the extra '{extra}', which is not installed; "
+            f"run: pip install 'loraqd[{extra}]'"
+        )
+
+
+class EngineError(LoraQDError):
+    """An engine did not start, did not answer or ignored an adapter."""
+
+
+class SandboxError(LoraQDError):
+    """The sandbox cannot run, so nothing that a model wrote is executed."""
+
+
+class TrainingError(LoraQDError):
+    """Training an expert failed."""
+
+
+class StoreError(LoraQDError):
+    """A file or the ledger could not be read or written."""

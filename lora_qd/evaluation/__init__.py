@@ -1,0 +1,14 @@
+"""Adapters x tasks -> scores. The only layer that knows both engines and tasks."""
+
+from lora_qd.evaluation.evaluator import Evaluation, Evaluator
+from lora_qd.evaluation.groups import task_group
+from lora_qd.evaluation.intervals import Interval, mean_interval, wilson_interval
+
+__all__ = [
+    "Evaluation",
+    "Evaluator",
+    "Interval",
+    "mean_interval",
+    "task_group",
+    "wilson_interval",
+]

@@ -1,0 +1,115 @@
+"""Builds the tiny Llama that ships with the project, from a seed and our own text.
+
+Two stages: general exercises and the languages of the skills first, then the same with
+a small share of solved questions. That share decides what experts and merges can reach;
+``adapters/README.md`` has the figures.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lora_qd.errors import InputError, MissingExtraError
+from lora_qd.experts.tiny_corpus import Mixture, tiny_corpus
+from lora_qd.experts.tiny_tokenizer import build_tokenizer
+
+if TYPE_CHECKING:
+    from lora_qd.experts.tiny_pretraining import Stage
+
+_LINES_PER_SOURCE = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class TinyShape:
+    """The sizes of the model."""
+
+    vocab_size: int = 1024
+    hidden: int = 192
+    layers: int = 4
+    heads: int = 6
+    intermediate: int = 576
+    max_length: int = 512
+    """Most tokens of question and answer together."""
+
+
+@dataclass(frozen=True, slots=True)
+class TinyRecipe:
+    """How long the model reads what; the defaults make the shipped model."""
+
+    shape: TinyShape = TinyShape()
+    num_first: int = 1600
+    """Steps of the first stage, 64 passages each."""
+    num_second: int = 500
+    """Steps of the second stage."""
+    solved_shares: tuple[tuple[str, float], ...] = (
+        ("code", 0.0133),
+        ("database", 0.0133),
+        ("shell", 0.0133),
+    )
+    """Share of solved questions in the second stage, by skill."""
+
+    def stages(self) -> tuple["Stage", "Stage"]:
+        """Return the two stages, in order."""
+        from lora_qd.experts.tiny_pretraining import Stage
+
+        solved = dict(self.solved_shares)
+        first = Mixture(general=0.55, line=0.25, question=0.1, repeat=0.1, solved={})
+        second = Mixture(
+            general=0.55 - sum(solved.values()),
+            line=0.25,
+            question=0.1,
+            repeat=0.1,
+            solved=solved,
+        )
+        return (
+            Stage("stage 1", first, self.num_first, 2e-3, 4e-4),
+            Stage("stage 2", second, self.num_second, 8e-4, 0.0),
+        )
+
+
+def build_tiny_base(
+    out: Path,
+    *,
+    seed: int,
+    progress: Callable[[str], None],
+    recipe: TinyRecipe | None = None,
+) -> None:
+    """Train the tiny Llama and write it to the new directory ``out``.
+
+    Two to four million parameters in bfloat16 safetensors, a fast tokenizer and
+    Llama 3's chat template. Takes about a quarter of an hour on two cores. The same
+    seed gives the same kind of model; its bits depend on the processor.
+
+    Args:
+        out: where to write.
+        seed: source of the text, the initial weights and the order.
+        progress: told what happens, a sentence at a time.
+        recipe: sizes and lengths; the shipped model's by default.
+
+    Raises:
+        InputError: ``out`` exists.
+        MissingExtraError: transformers is not installed.
+    """
+    try:
+        from lora_qd.experts.tiny_pretraining import pretrain
+        from lora_qd.experts.tiny_weights import new_model, save_model
+    except ImportError as error:
+        raise MissingExtraError("building the tiny Llama", "train") from error
+    if out.exists():
+        raise InputError(
+            f"expected {out} not to exist, but it does; name another directory or "
+            "delete it"
+        )
+    recipe = recipe or TinyRecipe()
+    progress("Generating text")
+    corpus = tiny_corpus(seed)
+    lines = corpus.lines(_LINES_PER_SOURCE, random.Random(f"tokenizer/{seed}"))
+    tokenizer = build_tokenizer(lines, vocab_size=recipe.shape.vocab_size)
+    model = new_model(recipe.shape, tokenizer, seed=seed)
+    progress(f"Training {model.num_parameters():,} parameters")
+    for stage in recipe.stages():
+        pretrain(model, tokenizer, corpus, stage, seed=seed, progress=progress)
+    save_model(model, tokenizer, out)
+    progress(f"Wrote {out}")

@@ -1,0 +1,23 @@
+"""Low-rank algebra: updates as factors, task vectors, the shared core space.
+
+Takes and returns arrays; knows no file, engine, task, clock or global generator.
+No dense ``d_out x d_in`` matrix is ever formed here.
+"""
+
+from lora_qd.factors.core_space import Basis, CoreSpace, Materialised
+from lora_qd.factors.cores import add, norm, scaled, svd, weighted_sum
+from lora_qd.factors.low_rank import LowRank, Matrix, TaskVector
+
+__all__ = [
+    "Basis",
+    "CoreSpace",
+    "LowRank",
+    "Materialised",
+    "Matrix",
+    "TaskVector",
+    "add",
+    "norm",
+    "scaled",
+    "svd",
+    "weighted_sum",
+]

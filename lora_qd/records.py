@@ -1,0 +1,124 @@
+"""Frozen records that cross layers. Nothing here computes or touches the world."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+import numpy as np
+
+Cores = Mapping[str, np.ndarray]
+"""One core per module: ``{module name: C (R_out, R_in) float32}``."""
+
+Scores = Mapping[str, float]
+"""Mean score by task name, each in [0, 1], higher is better."""
+
+
+class Split(StrEnum):
+    """The disjoint parts of a task's samples; the sample's id decides."""
+
+    TRAIN = "train"
+    """Feeds expert training only."""
+    SEARCH = "search"
+    """Selection inside the run."""
+    VALIDATION = "validation"
+    """Names the best member and weighs the aggregate."""
+    TEST = "test"
+    """Reported once, never read by the search."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One question with its gold answer."""
+
+    id: str
+    """Stable across machines; decides the split."""
+    prompt: str
+    """What the candidate is asked, before the chat template."""
+    target: str
+    """A gold answer; scoring it gives 1.0."""
+    checks: Mapping[str, Any] = field(default_factory=dict)
+    """What the task's scorer needs besides (assertions, rows, files, ...); plain data."""
+    template: str = ""
+    """The name of the generator's template, for reports."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: str
+    """``system``, ``user`` or ``assistant``."""
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One generation request; decoding is greedy."""
+
+    messages: tuple[Message, ...]
+    max_tokens: int
+    """Most tokens to generate."""
+    stop: tuple[str, ...] = ()
+    """Texts that end the completion besides the end-of-turn token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What an engine answered to one request."""
+
+    text: str
+    num_prompt_tokens: int
+    num_tokens: int
+    """Generated tokens."""
+    is_complete: bool
+    """False where ``max_tokens`` cut the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The outcome of one sample."""
+
+    value: float
+    """In [0, 1], higher is better."""
+    reason: str = ""
+    """Why the answer failed, one line; empty for a full score."""
+    answer: str = ""
+    """What the candidate wrote."""
+    num_prompt_tokens: int = 0
+    num_tokens: int = 0
+    """Generated tokens over all turns."""
+    seconds: float = 0.0
+    """Wall time spent scoring the answer, generation excluded."""
+
+
+class Generate(Protocol):
+    """The one callable through which a task asks its candidate."""
+
+    async def __call__(self, requests: Sequence[Request]) -> list[Completion]:
+        """Return one completion per request, in the order of ``requests``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)  # eq=False: == on arrays raises
+class Member:
+    """An individual of the population."""
+
+    id: str
+    """``<child index>-<content hash>`` or the name of a seed; unique in a run."""
+    cores: Cores
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Proposal:
+    """A child that a searcher asks to have scored."""
+
+    index: int
+    """Order of birth, from 0; insertion follows it."""
+    member: Member
+    parents: tuple[str, ...]
+    """Ids of the members it was bred from; empty for a seed."""
+    task: str
+    """The task whose archive it was bred in; empty for a seed."""
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    """Operators and their random draws, plain data, for the ledger."""

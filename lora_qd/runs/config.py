@@ -1,0 +1,226 @@
+"""One YAML file per experiment, checked by pydantic; unknown keys are errors."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from lora_qd.errors import InputError
+from lora_qd.experts.config import ExpertConfig, TrainingConfig
+from lora_qd.records import Split
+from lora_qd.search import CycleQDSettings
+from lora_qd.variation import MutationForm, SelectionForm
+from lora_qd.variation.crossover import Granularity
+
+
+class _Strict(BaseModel):
+    """Unknown keys are errors; the text under a field is its description."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True
+    )
+
+
+class SearchConfig(_Strict):
+    """How CycleQD breeds and how long."""
+
+    children: int = Field(default=1200, ge=0)
+    """Children to breed."""
+    batch: int = Field(default=1, ge=1)
+    """Children of one generation."""
+    lag: int = Field(default=1, ge=0)
+    """Batches proposed before the oldest one is inserted."""
+    cells: int = Field(default=15, ge=1)
+    """Cells of each measure axis."""
+    selection: SelectionForm = SelectionForm.PAPER
+    """How parents are drawn from the elites."""
+    a_low: float = Field(default=0.5, gt=0)
+    """Lowest factor of an elite's weight."""
+    a_high: float = Field(default=0.8, gt=0)
+    """Highest factor of that weight."""
+    crossover_sigma: float = Field(default=0.5, ge=0)
+    """Standard deviation of the crossover weights around 1."""
+    granularity: Granularity = Granularity.MODULE
+    """What shares one pair of crossover weights."""
+    gain_sigma: float = Field(default=0.1, ge=0)
+    """Standard deviation of a child's log gain; 0: no gene."""
+    mutation: MutationForm = MutationForm.RELATIVE
+    """What a mutation does to singular values."""
+    w_max: float = Field(default=0.3, ge=0)
+    """Bound of the mutation's draws."""
+    seed_merges: bool = True
+    """Whether the archives also start from the static merges."""
+
+    def settings(self, merge_gains: tuple[float, ...]) -> CycleQDSettings:
+        """Return what the searcher takes."""
+        loop = {"children", "batch", "lag", "cells", "seed_merges"}
+        return CycleQDSettings(
+            num_cells=self.cells,
+            static_gains=merge_gains if self.seed_merges else (),
+            **self.model_dump(exclude=loop),
+        )
+
+
+class EngineConfig(_Strict):
+    """How the base is served while candidates are scored."""
+
+    serve_rank: int = Field(default=16, ge=1)
+    """Rank that every member is truncated to when served."""
+    max_loras: int = Field(default=4, ge=1)
+    """Candidates in flight at once."""
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    """Number format of the base's arithmetic and of the adapters."""
+    quantization: Literal["none", "nf4"] = "none"
+    """How the frozen base is quantised; `nf4` needs bitsandbytes."""
+    max_model_len: int = Field(default=2048, ge=16)
+    """Most tokens of prompt and answer together."""
+    max_num_seqs: int = Field(default=256, ge=1)
+    """Most sequences that the engine decodes at once."""
+    max_num_batched_tokens: int = Field(default=2048, ge=16)
+    """Most tokens of one engine step."""
+    start_timeout_s: float = Field(default=600, gt=0)
+    """Seconds until a silent start counts as failed."""
+
+
+class SampleConfig(_Strict):
+    """Samples per skill; a skill that has fewer gives all."""
+
+    search: int | None = Field(default=None, ge=1)
+    """Scored for every child."""
+    validation: int | None = Field(default=None, ge=1)
+    """Scored to choose the best merge and the best member."""
+    test: int | None = Field(default=None, ge=1)
+    """Scored once, at the end."""
+
+    def by_split(self) -> dict[Split, int]:
+        """Return the limits that are set."""
+        limits = {Split.SEARCH: self.search, Split.VALIDATION: self.validation}
+        limits[Split.TEST] = self.test
+        return {split: n for split, n in limits.items() if n is not None}
+
+
+class RunConfig(_Strict):
+    """A whole experiment."""
+
+    base: str
+    """The base model: a directory or a Hub id."""
+    seed: int = Field(default=1, ge=0)
+    """Source of all the search's draws."""
+    run: Path
+    """Where `loraqd evolve` writes."""
+    skills: tuple[str, ...] = Field(min_length=2)
+    """Skills to be good at; their order is the rotation's."""
+    retention: tuple[str, ...] = ()
+    """Skills that are only measured, to show forgetting."""
+    experts_dir: Path
+    """Where `loraqd train-experts` writes, and the search reads, one adapter per
+    skill, each in a directory of the skill's name."""
+    experts: tuple[ExpertConfig, ...] = ()
+    """How `loraqd train-experts` gets the expert of each skill; not needed for
+    adapters that are there already."""
+    allow_other_quantization: bool = False
+    """Whether experts may be served on another quantisation than they were trained
+    on; recorded in the ledger."""
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    """How experts are trained."""
+    search: SearchConfig = Field(default_factory=SearchConfig)
+    """The search."""
+    merge_gains: tuple[float, ...] = Field(
+        default=(0.4, 0.5, 0.6, 0.7, 0.8), min_length=1
+    )
+    """Static merges: the experts' sum times each of these."""
+    samples: SampleConfig = Field(default_factory=SampleConfig)
+    """How many samples make a score."""
+    finalists: int = Field(default=12, ge=1)
+    """Best bred members that are scored on validation."""
+    engine: EngineConfig = Field(default_factory=EngineConfig)
+    """The vLLM server."""
+    sandbox_workers: int = Field(default=2, ge=1)
+    """Processes that execute what the model wrote."""
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        names = [*self.skills, *self.retention]
+        if len(set(names)) != len(names):
+            raise ValueError(f"skills and retention name a skill twice: {names}")
+        experts = [expert.name for expert in self.experts]
+        if len(set(experts)) != len(experts) or not set(experts) <= set(self.skills):
+            raise ValueError(
+                f"experts are named by skills, each once: skills are {self.skills}, "
+                f"experts {tuple(experts)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_quantization(self) -> Self:
+        trained, served = self.training.quantization, self.engine.quantization
+        if self.experts and trained != served and not self.allow_other_quantization:
+            raise ValueError(
+                f"experts are trained on quantization {trained!r} but served on "
+                f"{served!r}; make them equal or set allow_other_quantization: true"
+            )
+        return self
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a config file and apply ``key.key=value`` overrides.
+
+    Raises:
+        InputError: the file is missing or no YAML, or a value does not fit.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise InputError(
+            f"expected a config at {path}, but got: {error.strerror}; see configs/"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"expected YAML in {path}, but got: {reason}") from error
+    if not isinstance(raw, dict):
+        raise InputError(f"expected a mapping in {path}, but got {type(raw).__name__}")
+    for override in overrides:
+        _apply(raw, override)
+    return parse_config(raw, source=str(path))
+
+
+def parse_config(raw: dict[str, Any], *, source: str) -> RunConfig:
+    """Check a config that was read from ``source``.
+
+    Raises:
+        InputError: a value does not fit; every misfit is named, in one line.
+    """
+    try:
+        return RunConfig.model_validate(raw)
+    except ValidationError as error:
+        details = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'config'}: {_plain(e['type'], e['msg'])}"
+            for e in error.errors()
+        )
+        raise InputError(
+            f"expected a config as docs/config.md describes in {source}, but got: "
+            f"{details}"
+        ) from error
+
+
+def _plain(kind: str, message: str) -> str:
+    return "unknown key" if kind == "extra_forbidden" else message
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise InputError(
+            f"expected overrides like search.children=600, but got {override!r}"
+        )
+    *parents, last = key.split(".")
+    for parent in parents:
+        raw = raw.setdefault(parent, {})
+        if not isinstance(raw, dict):
+            raise InputError(f"expected {parent!r} in {override!r} to be a mapping")
+    try:
+        raw[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"expected a YAML value in {override!r}") from error

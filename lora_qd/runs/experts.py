@@ -1,0 +1,104 @@
+"""The experts of a run, read from disk and checked against the run's base."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lora_qd.errors import InputError
+from lora_qd.experts.fingerprint import base_hash
+from lora_qd.experts.training import RECORD_NAME
+from lora_qd.factors import TaskVector
+from lora_qd.runs.config import RunConfig
+from lora_qd.store.adapters import WEIGHTS_NAME, Adapter, load_adapter
+from lora_qd.store.base import BaseShapes, base_shapes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExpertAdapter:
+    """One expert of a run."""
+
+    task_vector: TaskVector
+    rank: int
+    weights_hash: str
+    """SHA-256 of the adapter's weights, for the manifest."""
+
+
+def load_experts(config: RunConfig) -> dict[str, ExpertAdapter]:
+    """Return the expert of each skill, by skill, in the order of the config.
+
+    Raises:
+        InputError: one is missing, is no plain LoRA, was trained on another base or
+            quantisation, or has modules that the base has not.
+    """
+    shapes = base_shapes(config.base)
+    experts = {}
+    for skill in config.skills:
+        path = config.experts_dir / skill
+        if not path.is_dir():
+            raise InputError(
+                f"expected the expert of {skill!r} in {path}, but there is none; run "
+                "loraqd train-experts with the same config"
+            )
+        adapter = load_adapter(path)
+        _check_base(path, adapter, config)
+        _check_shapes(path, adapter, shapes)
+        digest = hashlib.sha256((path / WEIGHTS_NAME).read_bytes()).hexdigest()
+        experts[skill] = ExpertAdapter(adapter.task_vector, adapter.rank, digest)
+    return experts
+
+
+def _check_base(path: Path, adapter: Adapter, config: RunConfig) -> None:
+    """Refuse an adapter that names another base, or was trained on another one."""
+    record = _record(path)
+    remedy = "train it on this base, or name its own base in the config"
+    if adapter.base and Path(adapter.base) != Path(config.base) and not record:
+        raise InputError(
+            f"expected the adapter in {path} to be trained on {config.base}, but it "
+            f"names {adapter.base}; {remedy}"
+        )
+    trained_on = record.get("base_hash")
+    if trained_on is not None and trained_on != base_hash(config.base):
+        raise InputError(
+            f"expected the expert in {path} to be trained on {config.base}, but its "
+            f"base was another one ({record.get('base')}); {remedy}"
+        )
+    trained = record.get("training", {}).get("quantization", config.engine.quantization)
+    if trained != config.engine.quantization and not config.allow_other_quantization:
+        raise InputError(
+            f"expected the expert in {path} to be trained on quantization "
+            f"{config.engine.quantization!r}, but it was trained on {trained!r}; train "
+            "it again or set allow_other_quantization: true"
+        )
+
+
+def _check_shapes(path: Path, adapter: Adapter, shapes: BaseShapes) -> None:
+    if shapes is None:  # a Hub id: vLLM checks when it loads the adapter
+        return
+    for module, update in adapter.task_vector.items():
+        if shapes.get(module) != update.shape:
+            fact = f"{module!r} has shape {update.shape} in the adapter"
+            base = shapes.get(module)
+            raise InputError(
+                f"expected the adapter in {path} to fit the base, but {fact} and "
+                f"{base if base else 'does not exist'} in the base; use an adapter "
+                "that was trained on this base"
+            )
+
+
+def _record(path: Path) -> Mapping[str, Any]:
+    """Return what our trainer wrote beside the adapter; empty for foreign adapters."""
+    file = path / RECORD_NAME
+    if not file.is_file():
+        return {}
+    try:
+        record = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"expected a readable {file}, but got: {error}; train the expert again"
+        ) from error
+    if not isinstance(record, dict):
+        raise InputError(f"expected a JSON object in {file}; train the expert again")
+    return record

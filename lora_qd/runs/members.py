@@ -1,0 +1,93 @@
+"""Members of a run as adapters: written for an engine, exported for the world."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from lora_qd.errors import InputError
+from lora_qd.factors import CoreSpace
+from lora_qd.records import Member
+from lora_qd.runs.config import RunConfig, load_config
+from lora_qd.runs.results import load_results
+from lora_qd.store.adapters import (
+    CONFIG_NAME,
+    WEIGHTS_NAME,
+    adapter_bytes,
+    adapter_config,
+    adapter_name,
+    save_adapter,
+)
+from lora_qd.store.genomes import load_cores, load_space
+from lora_qd.store.run_directory import RunDirectory
+
+
+def adapter_writer(
+    space: CoreSpace, config: RunConfig
+) -> Callable[[Member, Path], str]:
+    """Return the function that materialises a member where an engine runs.
+
+    It truncates to the serve rank, writes a PEFT directory below the one that it is
+    handed, and returns that directory's name: the hash of the adapter's content.
+    """
+    engine = config.engine
+
+    def write(member: Member, directory: Path) -> str:
+        update = space.materialise(member.cores, rank=engine.serve_rank).task_vector
+        weights = adapter_bytes(update, dtype=engine.dtype)
+        name = adapter_name(weights)
+        path = directory / name
+        # Not atomic and not synced: the engine is told only after this returns.
+        path.mkdir(parents=True, exist_ok=True)
+        (path / WEIGHTS_NAME).write_bytes(weights)
+        (path / CONFIG_NAME).write_bytes(adapter_config(update, config.base))
+        return name
+
+    return write
+
+
+class RunMembers:
+    """Read access to the members of a finished run.
+
+    Raises:
+        InputError: there is no finished run in the directory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.directory = RunDirectory(path)
+        self.directory.require_finished()
+        self.config = load_config(self.directory.config)
+        self.space = load_space(self.directory.space)
+        self.results = load_results(self.directory.results)
+
+    def load(self, name: str) -> Member:
+        """Return a member by the name it is served under, or by its id.
+
+        Raises:
+            InputError: the run knows neither.
+        """
+        id_ = self.results.members.get(name, name)
+        path = self.directory.genome(id_)
+        if Path(id_).name != id_ or not path.is_file():
+            known = ", ".join(self.results.members)
+            raise InputError(
+                f"expected a member of {self.directory.path}, but got {name!r}; it "
+                f"has {known}, and ids in {self.directory.members}"
+            )
+        return Member(id_, load_cores(path))
+
+    def export(self, name: str, out: Path) -> float:
+        """Write a member as a PEFT directory; return the energy that truncation drops.
+
+        Raises:
+            InputError: there is no such member, or ``out`` exists.
+        """
+        if out.exists():
+            raise InputError(
+                f"expected {out} not to exist, but it does; choose another --out"
+            )
+        member = self.load(name)
+        engine = self.config.engine
+        materialised = self.space.materialise(member.cores, rank=engine.serve_rank)
+        save_adapter(
+            materialised.task_vector, out, base=self.config.base, dtype=engine.dtype
+        )
+        return materialised.dropped_energy

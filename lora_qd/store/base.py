@@ -1,0 +1,60 @@
+"""Base models on disk: the shapes of their layers."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from lora_qd.errors import InputError
+
+BaseShapes = Mapping[str, tuple[int, int]] | None
+"""``(d_out, d_in)`` by module name; None where the base is not on this disk."""
+
+
+def base_shapes(base: str) -> BaseShapes:
+    """Return the shapes of all two-dimensional weights, by module name.
+
+    Reads the headers of the safetensors files only.
+
+    Raises:
+        InputError: a local directory holds no model, or a path does not exist.
+    """
+    directory = Path(base)
+    if not directory.is_dir():
+        if base.startswith((".", "/", "~")) or base.count("/") != 1:
+            raise InputError(
+                f"expected a base model at {base}, but there is no such directory; "
+                "pass the directory of a model or a Hub id"
+            )
+        return None
+    _require_model(directory)
+    shapes = {}
+    for path in sorted(directory.glob("*.safetensors")):
+        for name, entry in _header(path).items():
+            module, _, kind = name.rpartition(".")
+            shape = entry.get("shape", ())
+            if kind == "weight" and len(shape) == 2:
+                shapes[module] = (shape[0], shape[1])
+    return shapes or None
+
+
+def _require_model(directory: Path) -> None:
+    if not (directory / "config.json").is_file():
+        raise InputError(
+            f"expected a base model in {directory}, but config.json is missing; pass "
+            "the directory that save_pretrained wrote, or a Hub id"
+        )
+
+
+def _header(path: Path) -> dict[str, dict[str, list[int]]]:
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length))
+    except (OSError, ValueError, OverflowError, MemoryError) as error:
+        raise InputError(
+            f"expected a safetensors file at {path}, but got: {error}; the base is "
+            "incomplete, copy or download it again"
+        ) from error
+    if not isinstance(header, dict):
+        raise InputError(f"expected a safetensors header in {path}; it is damaged")
+    return {k: v for k, v in header.items() if isinstance(v, dict) and "shape" in v}

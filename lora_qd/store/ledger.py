@@ -1,0 +1,214 @@
+"""The append-only record of a run: one SQLite file, one writer, any readers.
+
+A child, its scores and every sample's outcome are committed in one transaction before
+an archive sees it. Insertions are not stored: archives are the replay of the children
+in order. Nothing here decides what is an elite.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from lora_qd.errors import StoreError
+from lora_qd.records import Proposal, Score, Scores, Split
+
+_SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE manifest (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE children (
+    idx INTEGER PRIMARY KEY,        -- order of birth and of insertion
+    member TEXT NOT NULL UNIQUE,
+    task TEXT NOT NULL,             -- whose archive it was bred in; '' for a seed
+    parents TEXT NOT NULL,          -- JSON list of members
+    recipe TEXT NOT NULL            -- JSON: operators and their draws
+);
+CREATE TABLE outcomes (
+    member TEXT NOT NULL,           -- or 'base'
+    split TEXT NOT NULL,
+    task TEXT NOT NULL,
+    sample TEXT NOT NULL,
+    value REAL NOT NULL,
+    reason TEXT NOT NULL,
+    answer TEXT NOT NULL,
+    num_prompt_tokens INTEGER NOT NULL,
+    num_tokens INTEGER NOT NULL,
+    PRIMARY KEY (member, split, task, sample)
+) WITHOUT ROWID;
+CREATE TABLE costs (
+    member TEXT NOT NULL,
+    split TEXT NOT NULL,
+    seconds REAL NOT NULL           -- wall time from start to last score
+);
+"""
+
+Outcomes = Mapping[str, Mapping[str, Score]]
+"""Scores by task, then by sample id."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChildRow:
+    """A committed child with its mean scores on the search split."""
+
+    index: int
+    member: str
+    task: str
+    parents: tuple[str, ...]
+    recipe: Mapping[str, Any]
+    scores: Scores
+
+
+class Ledger:
+    """The record of one run; see the module's docstring."""
+
+    def __init__(self, path: Path, *, is_new: bool = False) -> None:
+        """Open the ledger at ``path``, or make it.
+
+        Raises:
+            StoreError: the file is missing, damaged or of a newer version.
+        """
+        if not is_new and not path.is_file():
+            raise StoreError(f"expected a ledger at {path}, but there is none")
+        self._path = path
+        self._db = sqlite3.connect(path, isolation_level=None)
+        with self._errors():
+            if is_new:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.executescript(
+                    f"BEGIN; {_SCHEMA} PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;"
+                )
+            self._db.execute("PRAGMA synchronous = FULL")
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version != _SCHEMA_VERSION:
+            raise StoreError(
+                f"expected a ledger of version {_SCHEMA_VERSION} at {path}, but got "
+                f"{version}; use the loraqd that wrote it"
+            )
+
+    def __enter__(self) -> "Ledger":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._db.close()
+
+    def write_manifest(self, entries: Mapping[str, Any]) -> None:
+        """Record what fixes the run; values are JSON."""
+        rows = [(key, json.dumps(value)) for key, value in entries.items()]
+        with self._transaction():
+            self._db.executemany("INSERT INTO manifest VALUES (?, ?)", rows)
+
+    def manifest(self) -> dict[str, Any]:
+        """Return what :meth:`write_manifest` recorded."""
+        with self._errors():
+            rows = self._db.execute("SELECT key, value FROM manifest").fetchall()
+        return {key: json.loads(value) for key, value in rows}
+
+    def commit(self, child: Proposal, outcomes: Outcomes, *, seconds: float) -> None:
+        """Record a child with its outcomes on the search split, all or nothing."""
+        row = (
+            child.index,
+            child.member.id,
+            child.task,
+            json.dumps(child.parents),
+            json.dumps(child.recipe),
+        )
+        with self._transaction():
+            self._db.execute("INSERT INTO children VALUES (?, ?, ?, ?, ?)", row)
+            self._add_outcomes(child.member.id, Split.SEARCH, outcomes, seconds)
+
+    def commit_outcomes(
+        self, member: str, split: Split, outcomes: Outcomes, *, seconds: float
+    ) -> None:
+        """Record an evaluation outside the search: ``base`` or a member on a split."""
+        with self._transaction():
+            self._add_outcomes(member, split, outcomes, seconds)
+
+    def children(self) -> list[ChildRow]:
+        """Return all children in the order of their birth."""
+        with self._errors():
+            rows = self._db.execute("SELECT * FROM children ORDER BY idx").fetchall()
+        return [
+            ChildRow(
+                index,
+                member,
+                task,
+                tuple(json.loads(parents)),
+                json.loads(recipe),
+                self.scores(member, Split.SEARCH),
+            )
+            for index, member, task, parents, recipe in rows
+        ]
+
+    def scores(self, member: str, split: Split) -> dict[str, float]:
+        """Return the mean score by task of ``member`` on ``split``."""
+        values = self.values(member, split)
+        return {task: sum(v) / len(v) for task, v in values.items()}
+
+    def values(self, member: str, split: Split) -> dict[str, list[float]]:
+        """Return every sample's score by task, in the order of sample ids."""
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT task, value FROM outcomes WHERE member = ? AND split = ? "
+                "ORDER BY task, sample",
+                (member, split.value),
+            ).fetchall()
+        values: dict[str, list[float]] = {}
+        for task, value in rows:
+            values.setdefault(task, []).append(value)
+        return values
+
+    def _add_outcomes(
+        self, member: str, split: Split, outcomes: Outcomes, seconds: float
+    ) -> None:
+        rows = [
+            (
+                *(member, split.value, task, sample, s.value, s.reason, s.answer),
+                *(s.num_prompt_tokens, s.num_tokens),
+            )
+            for task, by_sample in outcomes.items()
+            for sample, s in by_sample.items()
+        ]
+        marks = ", ".join("?" * 9)
+        self._db.executemany(f"INSERT INTO outcomes VALUES ({marks})", rows)
+        cost = (member, split.value, seconds)
+        self._db.execute("INSERT INTO costs VALUES (?, ?, ?)", cost)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._errors():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"expected to use the ledger {self._path}, but got: {error}; check "
+                "free space and that the file is whole"
+            ) from error
+
+
+def best_first(rows: Sequence[ChildRow]) -> list[ChildRow]:
+    """Return ``rows`` by mean search score, best first; the older of equals first."""
+    return sorted(rows, key=lambda row: (-mean(row.scores), row.index))
+
+
+def mean(scores: Scores) -> float:
+    """Return the plain mean over tasks."""
+    return sum(scores.values()) / len(scores)

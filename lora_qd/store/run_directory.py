@@ -1,0 +1,107 @@
+"""A run on disk: where its files lie, and the lock of its one writer."""
+
+import fcntl
+import os
+import shutil
+from pathlib import Path
+from types import TracebackType
+
+from lora_qd.errors import InputError, StoreError
+
+
+class RunDirectory:
+    """The paths of a run. Nothing is made or read until asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.ledger = path / "ledger.sqlite"
+        self.space = path / "space.safetensors"
+        self.members = path / "members"
+        self.results = path / "results.json"
+        self.table = path / "results.md"
+        self.heatmaps = path / "archives.png"
+        self.log = path / "vllm.log"
+        self._lock_file = path / "lock"
+
+    def genome(self, member: str) -> Path:
+        """Return where the cores of ``member`` lie."""
+        return self.members / f"{member}.safetensors"
+
+    @property
+    def is_run(self) -> bool:
+        """Whether a run has been started here."""
+        return self.ledger.is_file()
+
+    def require_finished(self) -> None:
+        """Refuse a directory that holds no finished run.
+
+        Raises:
+            InputError: there is no run in the directory, or it was interrupted.
+        """
+        if not self.is_run:
+            raise InputError(
+                f"expected a run in {self.path}, but there is none; start one with "
+                "`loraqd evolve`"
+            )
+        if not self.results.is_file():
+            raise InputError(
+                f"expected a finished run in {self.path}, but it has no results yet; "
+                f"wait for it, or run: loraqd resume {self.path}"
+            )
+
+    def lock(self) -> "RunLock":
+        """Return the lock that the writer of this run holds."""
+        return RunLock(self._lock_file)
+
+    def clear(self) -> None:
+        """Delete what an earlier run left here, except the lock.
+
+        Raises:
+            InputError: the directory holds something that is no run.
+        """
+        foreign = [p for p in self.path.iterdir() if p.name != self._lock_file.name]
+        if foreign and not self.is_run:
+            raise InputError(
+                f"expected a run or an empty directory in {self.path}, but it holds "
+                f"{foreign[0].name}; choose another directory"
+            )
+        # The ledger goes last: as long as it is there, this is known to be a run.
+        for entry in sorted(foreign, key=lambda p: p == self.ledger):
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+class RunLock:
+    """An advisory lock on a run; the kernel drops it when its holder dies."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: int | None = None
+
+    def __enter__(self) -> "RunLock":
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise StoreError(
+                f"expected to write in {self._path.parent}, but got: "
+                f"{error.strerror}; choose another directory with --run"
+            ) from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._file)
+            raise InputError(
+                f"expected {self._path.parent} to be free, but another process is "
+                "writing this run; wait for it or choose another directory with --run"
+            ) from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._file is not None:
+            os.close(self._file)

@@ -1,0 +1,1 @@
+"""Skills: samples, prompts and scoring. Knows no engine; code it runs is sandboxed."""

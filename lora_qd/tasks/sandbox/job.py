@@ -1,0 +1,54 @@
+"""What the sandbox takes and returns."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one job may use; the defaults suit small samples."""
+
+    cpu_s: int = 2
+    """Seconds of processor time, per process."""
+    wall_s: float = 5.0
+    """Seconds from start to end, for the whole job."""
+    memory_bytes: int = 512 * MIB
+    """Address space of one process; the scratch directory holds a quarter of it."""
+    num_processes: int = 16
+    """Processes and threads at once."""
+    file_bytes: int = 16 * MIB
+    """Size of one file."""
+    output_bytes: int = 64 * 1024
+    """Bytes on standard output, and on standard error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One untrusted program."""
+
+    program: Literal["python", "bash"]
+    """Who interprets the source."""
+    source: str
+    files: Mapping[str, str | None] = field(default_factory=dict)
+    """Text by path below the scratch directory, made before the start; None is a
+    directory."""
+    collect_tree: bool = False
+    """Whether the outcome holds the scratch directory afterwards."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a job."""
+
+    is_ok: bool
+    """Whether it ended with status 0 within all limits."""
+    output: str
+    """Standard output, undecodable bytes replaced."""
+    reason: str
+    """Why it is not ok, one line; empty if it is."""
+    files: Mapping[str, str | None]
+    """The scratch directory afterwards, if asked for: text by path, None for a
+    directory; links and special files are named, never followed."""

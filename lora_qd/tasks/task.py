@@ -1,0 +1,59 @@
+"""The seam between evaluation and skills. People say skill, the code says task."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Protocol
+
+from lora_qd.records import Generate, Message, Request, Sample, Score, Split
+
+_SHARE_BY_SPLIT = {  # of 1,000 hash buckets; the rest is for training
+    Split.TEST: range(0, 150),
+    Split.VALIDATION: range(150, 250),
+    Split.SEARCH: range(250, 350),
+}
+
+
+class Task(Protocol):
+    """A skill: its samples and how an answer is scored."""
+
+    name: str
+    """What people type and what reports show."""
+
+    def samples(self, split: Split) -> Sequence[Sample]:
+        """Return the samples of ``split``, always the same, in a fixed order."""
+        ...
+
+    async def run(self, sample: Sample, generate: Generate) -> Score:
+        """Ask the candidate and score what it answers.
+
+        A bad answer is a score of 0 with a reason. A broken sandbox or engine
+        raises; it is never a score.
+        """
+        ...
+
+
+class TrainableTask(Task, Protocol):
+    """A task that experts can be trained for."""
+
+    def training(self, seed: int, num: int) -> Sequence[Sample]:
+        """Return ``num`` samples that occur in no other split, drawn by ``seed``."""
+        ...
+
+
+def sample_id(task: str, prompt: str) -> str:
+    """Return the id of a sample: 16 hex digits of the SHA-256 of task and prompt."""
+    return hashlib.sha256(f"{task}\0{prompt}".encode()).hexdigest()[:16]
+
+
+def split_of(sample: str) -> Split:
+    """Return the split that the sample with this id belongs to, by its hash alone."""
+    bucket = int(hashlib.sha256(sample.encode()).hexdigest()[:8], 16) % 1000
+    for split, buckets in _SHARE_BY_SPLIT.items():
+        if bucket in buckets:
+            return split
+    return Split.TRAIN
+
+
+def single_turn(prompt: str, max_tokens: int) -> Request:
+    """Return the request that asks ``prompt`` as one user turn."""
+    return Request((Message("user", prompt),), max_tokens)

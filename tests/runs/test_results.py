@@ -1,0 +1,44 @@
+"""The final table: written, read back, printed."""
+
+import pytest
+
+from lora_qd.errors import StoreError
+from lora_qd.runs.results import Results, load_results, markdown, row, save_results
+
+
+def results():
+    values = {"code": [1.0, 0.0], "shell": [1.0, 1.0], "general": [0.0, 0.0]}
+    rows = (row("base", "base", values, ("code", "shell")),)
+    return Results(
+        skills=("code", "shell"),
+        retention=("general",),
+        rows=rows,
+        members={"aggregate": "aggregate"},
+        num_samples={"code": 2, "shell": 2, "general": 2},
+        notes={"seed": "1"},
+    )
+
+
+def test_the_mean_leaves_out_what_is_only_retained():
+    assert results().rows[0].mean.mean == 0.75
+
+
+def test_results_read_back_as_they_were(tmp_path):
+    save_results(results(), tmp_path / "results.json")
+    assert load_results(tmp_path / "results.json") == results()
+
+
+def test_the_markdown_table_shows_every_skill_with_its_interval():
+    text = markdown(results())
+    header, _, first = text.splitlines()[:3]
+    assert header == "|  | code | shell | **mean** | general | energy dropped |"
+    assert first.startswith("| base | 0.50 [0.09, 0.91] | 1.00 [0.34, 1.00] | **0.75 [")
+    assert "Test samples: 2 code, 2 shell, 2 general. seed: 1." in text
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"rows": 3}'])
+def test_damaged_results_are_refused(tmp_path, text):
+    path = tmp_path / "results.json"
+    path.write_text(text)
+    with pytest.raises(StoreError, match="the results of a run in"):
+        load_results(path)

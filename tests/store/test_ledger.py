@@ -1,0 +1,103 @@
+"""The ledger: whole transactions, in order, readable while it is written."""
+
+import sqlite3
+
+import numpy as np
+import pytest
+
+from lora_qd.errors import StoreError
+from lora_qd.records import Member, Proposal, Score, Split
+from lora_qd.store.ledger import Ledger, best_first, mean
+
+
+def child(index, parents=("a", "b")):
+    member = Member(f"m{index}", {"x": np.zeros((1, 1))})
+    return Proposal(index, member, parents, "code", {"gain": 1.5})
+
+
+def outcomes(*values):
+    scores = {f"s{i}": Score(v, reason="no", answer="x") for i, v in enumerate(values)}
+    return {"code": scores, "shell": {"s0": Score(1.0)}}
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    with Ledger(tmp_path / "ledger.sqlite", is_new=True) as ledger:
+        yield ledger
+
+
+def test_children_come_back_in_the_order_of_their_birth(ledger):
+    for index in (2, 0, 1):
+        ledger.commit(child(index), outcomes(0.0, 1.0, 1.0, 0.0), seconds=1.0)
+    rows = ledger.children()
+    assert [row.index for row in rows] == [0, 1, 2]
+    assert rows[0].member == "m0"
+    assert rows[0].parents == ("a", "b")
+    assert rows[0].recipe == {"gain": 1.5}
+    assert rows[0].scores == {"code": 0.5, "shell": 1.0}
+
+
+def test_a_failed_commit_leaves_nothing(ledger):
+    ledger.commit(child(0), outcomes(1.0), seconds=1.0)
+    with pytest.raises(
+        StoreError, match=r"ledger\.sqlite, but got: UNIQUE.*free space"
+    ):
+        ledger.commit(child(0), outcomes(1.0), seconds=1.0)
+    assert len(ledger.children()) == 1
+    ledger.commit(child(1), outcomes(1.0), seconds=1.0)
+    assert len(ledger.children()) == 2
+
+
+def test_outcomes_are_kept_by_split(ledger):
+    for split, value in ((Split.VALIDATION, 0.0), (Split.TEST, 1.0)):
+        ledger.commit_outcomes("base", split, outcomes(value), seconds=1.0)
+    assert ledger.scores("base", Split.TEST)["code"] == 1.0
+    assert ledger.scores("base", Split.VALIDATION)["code"] == 0.0
+    assert ledger.scores("base", Split.SEARCH) == {}
+
+
+def test_a_ledger_survives_closing(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    with Ledger(path, is_new=True) as ledger:
+        ledger.write_manifest({"config": {"seed": 3}})
+        ledger.commit(child(0), outcomes(1.0), seconds=1.0)
+    with Ledger(path) as ledger:
+        assert ledger.manifest() == {"config": {"seed": 3}}
+        assert [row.member for row in ledger.children()] == ["m0"]
+
+
+def test_a_second_reader_sees_what_is_committed(tmp_path, ledger):
+    ledger.commit(child(0), outcomes(1.0), seconds=1.0)
+    with Ledger(tmp_path / "ledger.sqlite") as reader:
+        assert len(reader.children()) == 1
+
+
+def test_a_missing_ledger_is_refused(tmp_path):
+    with pytest.raises(StoreError, match="expected a ledger at .* there is none"):
+        Ledger(tmp_path / "none.sqlite")
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    path.write_bytes(b"not a database, whatever its name says" * 100)
+    with pytest.raises(StoreError, match="file is not a database"):
+        Ledger(path)
+
+
+def test_a_newer_schema_is_refused(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    with Ledger(path, is_new=True):
+        pass
+    database = sqlite3.connect(path)
+    database.execute("PRAGMA user_version = 99")
+    database.close()
+    with pytest.raises(StoreError, match="version 1 at .* but got 99"):
+        Ledger(path)
+
+
+def test_best_first_prefers_the_older_of_equals(ledger):
+    for index, value in enumerate((0.5, 1.0, 1.0)):
+        ledger.commit(child(index), outcomes(value), seconds=1.0)
+    rows = best_first(ledger.children())
+    assert [row.index for row in rows] == [1, 2, 0]
+    assert mean(rows[0].scores) == 1.0
