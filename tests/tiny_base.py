@@ -107,6 +107,21 @@ def save_random_adapter(
     return path
 
 
+def server_settings(base: Path, **changes):
+    """Return settings that serve a base of this kind, changed by name."""
+    from lora_qd.engines import ServerSettings
+
+    settings = {
+        "model": str(base),
+        "lora_target_modules": tuple(m.split(".")[-1] for m in MODULES),
+        "max_model_len": 256,
+        "max_num_seqs": 64,
+        "max_num_batched_tokens": 1024,
+        "start_timeout_s": 240.0,
+    }
+    return ServerSettings(**(settings | changes))
+
+
 def _save_tokenizer(path: Path) -> int:
     """Train a byte-level BPE on a few lines, save it, return the number of tokens."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers

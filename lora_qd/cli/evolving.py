@@ -56,10 +56,10 @@ def start_over(run: Path) -> None:
 
 
 def _evolve(config: RunConfig, directory: RunDirectory) -> None:
+    # Checked before anything is written, or of an earlier run deleted.
+    require_skills(config)
+    adapters = load_experts(config)
     with directory.lock():
-        # Checked before anything of an earlier run is deleted.
-        require_skills(config)
-        adapters = load_experts(config)
         directory.clear()
         results = _run_until_interrupted(config, adapters, directory)
     print_results(console, results)

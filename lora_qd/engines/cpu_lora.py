@@ -1,23 +1,23 @@
-"""A faster LoRA product for vLLM's CPU worker; loaded there by ``VllmServer``.
+"""A faster LoRA product for vLLM's CPU worker; ``VllmServer`` has it loaded there.
 
-vLLM 0.32 gathers the adapter's weights once per *token* on CPU. Here the tokens of a
+vLLM 0.32 copies the adapter's weights once per *token* on CPU. Here the tokens of a
 step meet the weights of all its adapters in two dense products, and a mask keeps each
 token to its own adapter:
 
-    y += ((x A^T) * mask) B^T        A (n r, d_in), B (d_out, n r), mask (T, n r)
+    y += ((x A^T) * mask) B^T         A (n r, d_in), B (d_out, n r), mask (T, n r)
 
-for T tokens and the n adapters of the step. That wastes n - 1 of n small products and
-saves T copies of the weights. A token without adapter gets an empty mask, so that rows
-of the bare base are right too, which they are not in vLLM's own form.
+for T tokens and the n adapters of the step. A token without adapter has an empty mask,
+so that rows of the bare base are right too, which they are not in vLLM's own form.
 
-Not done here: full weights, embeddings and lm_head, which stay with vLLM's own code.
-Weights must be finite: a masked zero times infinity is not zero.
+Weights must be finite, since a masked zero times infinity is not zero; the engine
+checks that before it loads an adapter. Not done here: full weights, embeddings and
+lm_head, which stay with vLLM's own code.
 """
 
 from typing import Any
 
 import torch
-from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
+from vllm.lora.punica_wrapper import punica_cpu
 
 
 def add_lora(
@@ -27,7 +27,7 @@ def add_lora(
     slots: torch.Tensor,
     mask: torch.Tensor | None,
 ) -> None:
-    """Add the update of each token's adapter to ``y``, in float32 until the sum.
+    """Add the update of each token's adapter to ``y``, in float32 up to the sum.
 
     Args:
         y: ``(T, d_out)``, changed in place.
@@ -44,45 +44,46 @@ def add_lora(
     y += (h @ B.transpose(1, 2).reshape(num_slots * rank, -1)).to(y.dtype)
 
 
-def _update_metadata(self: Any, *args: Any, **kwargs: Any) -> None:
-    """Let vLLM note the adapter of each token, then derive slots and mask once."""
-    _vllm_update_metadata(self, *args, **kwargs)
-    indices = self.token_lora_indices
-    used = torch.unique(indices)
-    self.loraqd_slots = used[used >= 0]
-    self.loraqd_mask = None
-    if len(used) > 1:
-        mask = indices[:, None] == self.loraqd_slots[None, :]
-        self.loraqd_mask = mask[:, :, None].to(torch.float32)
+class MaskedLora(punica_cpu.PunicaWrapperCPU):  # type: ignore[misc]  # not followed
+    """vLLM's bookkeeping of a step's adapters, with the product above."""
 
+    slots: torch.Tensor
+    """``(n,)``, the slots that this step's tokens use."""
+    mask: torch.Tensor | None
+    """``(T, n, 1)``; None where all tokens use the same slot."""
 
-def _add_lora_linear(
-    self: Any,
-    y: torch.Tensor,
-    x: torch.Tensor,
-    lora_a_stacked: tuple[torch.Tensor, ...],
-    lora_b_stacked: tuple[torch.Tensor, ...],
-    scale: float,
-    output_slices: tuple[int, ...],
-    **_: Any,
-) -> None:
-    """Replace ``PunicaWrapperCPU.add_lora_linear``: the slices of one linear layer."""
-    if not len(self.loraqd_slots):
-        return
-    if scale != 1.0:
-        raise ValueError(f"expected scaling folded into B by vLLM, but got {scale}")
-    y, x = y.view(-1, y.shape[-1]), x.view(-1, x.shape[-1])
-    left = 0
-    for A, B, width in zip(lora_a_stacked, lora_b_stacked, output_slices, strict=True):
-        part = y[:, left : left + width]
-        add_lora(part, x, (A, B), self.loraqd_slots, self.loraqd_mask)
-        left += width
+    def update_metadata(self, *step: object, **options: object) -> None:
+        """Note the adapter of each token, then derive slots and mask once a step."""
+        super().update_metadata(*step, **options)
+        indices: torch.Tensor = self.token_lora_indices
+        used = torch.unique(indices)
+        self.slots = used[used >= 0]
+        self.mask = None
+        if len(used) > 1:
+            mask = indices[:, None] == self.slots[None, :]
+            self.mask = mask[:, :, None].to(torch.float32)
 
-
-_vllm_update_metadata = PunicaWrapperCPU.update_metadata
-PunicaWrapperCPU.update_metadata = _update_metadata
-PunicaWrapperCPU.add_lora_linear = _add_lora_linear
+    def add_lora_linear(
+        self,
+        y: torch.Tensor,
+        x: torch.Tensor,
+        *layer: Any,  # noqa: ANN401 - the signature is vLLM's
+    ) -> None:
+        """Add the updates of one linear layer, whose output may be several slices."""
+        A_by_slice, B_by_slice, scale, widths = layer
+        if scale != 1.0:
+            raise ValueError(f"expected the scaling inside B, but got {scale} apart")
+        if not len(self.slots):
+            return
+        y, x = y.view(-1, y.shape[-1]), x.view(-1, x.shape[-1])
+        left = 0
+        for A, B, width in zip(A_by_slice, B_by_slice, widths, strict=True):
+            add_lora(y[:, left : left + width], x, (A, B), self.slots, self.mask)
+            left += width
 
 
 class WorkerExtension:
-    """What vLLM mixes into its worker; importing this module is what counts."""
+    """What vLLM mixes into its worker: nothing; it imports this module for it."""
+
+
+punica_cpu.PunicaWrapperCPU = MaskedLora

@@ -127,6 +127,8 @@ class ServerSettings:
                 "VLLM_CPU_KVCACHE_SPACE": str(math.ceil(self.kv_cache_gib)),
                 "VLLM_CPU_OMP_THREADS_BIND": "nobind",
                 "OMP_NUM_THREADS": str(num_threads),
+                # Else the first log-probability costs half a minute and a compiler.
+                "TORCH_COMPILE_DISABLE": "1",
                 # The worker then lives in the engine's process: one process less to
                 # start, and no shared-memory queue that spins on the second core.
                 "VLLM_ENABLE_V1_MULTIPROCESSING": "0",

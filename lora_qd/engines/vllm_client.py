@@ -39,7 +39,7 @@ class VllmClient:
         )
 
     async def unload(self, name: str) -> None:
-        """Forget the adapter ``name``; vLLM drops its weights when it needs the room."""
+        """Forget the adapter ``name``; vLLM drops its weights when it needs room."""
         await self._post("/v1/unload_lora_adapter", {"lora_name": name})
 
     async def complete(

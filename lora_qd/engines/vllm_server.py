@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -89,7 +90,7 @@ class VllmServer:
         is_cpu = _is_cpu()
         temporary = [str(self._directory), str(self.adapters)]
         ours = [sys.executable, "-I", str(_SUPERVISOR), str(os.getpid()), str(_GRACE_S)]
-        command = self.settings.command(self._socket, is_cpu=is_cpu)
+        command = self.settings.command(self.socket, is_cpu=is_cpu)
         with self.log.open("wb") as log:
             self._supervisor = subprocess.Popen(
                 [*ours, *temporary, "--", *command],
@@ -110,7 +111,7 @@ class VllmServer:
         with httpx.Client(
             transport=httpx.HTTPTransport(uds=self._uds), base_url=self.url, timeout=5.0
         ) as client:
-            while not _is_healthy(client):
+            while not (self._is_listening() and _is_healthy(client)):
                 self.require_alive()
                 if time.monotonic() > deadline:
                     patience = f"{self.settings.start_timeout_s:g} s"
@@ -180,12 +181,26 @@ class VllmServer:
         return self.log
 
     @property
-    def _socket(self) -> Path:
+    def pid(self) -> int:
+        """The leader of the process group in which all of the server runs; 0: none."""
+        return self._supervisor.pid if self._supervisor else 0
+
+    @property
+    def socket(self) -> Path:
+        """Where it listens, unless the settings name an address."""
         return self._directory / "s"
+
+    def _is_listening(self) -> bool:
+        # httpx leaves a socket open whenever a connection is refused.
+        if self.settings.address is None:
+            with socket.socket(socket.AF_UNIX) as probe:
+                return probe.connect_ex(str(self.socket)) == 0
+        with socket.socket() as probe:
+            return probe.connect_ex(self.settings.address) == 0
 
     @property
     def _uds(self) -> str | None:
-        return str(self._socket) if self.settings.address is None else None
+        return str(self.socket) if self.settings.address is None else None
 
 
 def log_excerpt(log: Path) -> list[str]:
@@ -211,7 +226,7 @@ def _is_healthy(client: httpx.Client) -> bool:
 
 
 def _has_ended(pid: int) -> bool:
-    """Whether our child has ended; leaves it unreaped, so that its number stays ours."""
+    """Whether our child has ended; it is not reaped, so that its number stays ours."""
     options = os.WEXITED | os.WNOHANG | os.WNOWAIT
     return os.waitid(os.P_PID, pid, options) is not None
 

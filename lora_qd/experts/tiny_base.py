@@ -39,9 +39,9 @@ class TinyRecipe:
     """How long the model reads what; the defaults make the shipped model."""
 
     shape: TinyShape = TinyShape()
-    num_first: int = 1600
-    """Steps of the first stage, 64 passages each."""
-    num_second: int = 500
+    num_first: int = 6000
+    """Steps of the first stage, 32 passages each."""
+    num_second: int = 2000
     """Steps of the second stage."""
     solved_shares: tuple[tuple[str, float], ...] = (
         ("code", 0.0133),
@@ -55,17 +55,17 @@ class TinyRecipe:
         from lora_qd.experts.tiny_pretraining import Stage
 
         solved = dict(self.solved_shares)
-        first = Mixture(general=0.55, line=0.25, question=0.1, repeat=0.1, solved={})
+        first = Mixture(general=0.5, line=0.2, question=0.1, repeat=0.2, solved={})
         second = Mixture(
-            general=0.55 - sum(solved.values()),
-            line=0.25,
+            general=0.5 - sum(solved.values()),
+            line=0.2,
             question=0.1,
-            repeat=0.1,
+            repeat=0.2,
             solved=solved,
         )
         return (
-            Stage("stage 1", first, self.num_first, 2e-3, 4e-4),
-            Stage("stage 2", second, self.num_second, 8e-4, 0.0),
+            Stage("stage 1", first, self.num_first, 1.5e-3, 3e-4),
+            Stage("stage 2", second, self.num_second, 1e-3, 0.0),
         )
 
 

@@ -14,7 +14,7 @@ from torch.nn.utils import clip_grad_norm_
 from lora_qd.experts.tiny_corpus import Corpus, Mixture, Passage
 
 _IGNORED = -100
-_BATCHES_PER_SORT = 32
+_BATCHES_PER_SORT = 64
 """Passages of so many batches are sorted by length, which saves padding."""
 _WARMUP = 50
 _NUM_REPORTS = 20
@@ -31,7 +31,7 @@ class Stage:
     """The peak; reached after a short warm-up."""
     last_rate: float
     """The rate at the end, reached along a cosine."""
-    batch_size: int = 64
+    batch_size: int = 32
     """Passages of a step."""
 
 
@@ -93,7 +93,10 @@ def _loss(model: Any, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor: 
 def _optimizer(model: Any, learning_rate: float) -> torch.optim.AdamW:  # noqa: ANN401
     matrices = [p for p in model.parameters() if p.ndim > 1]
     rest = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [{"params": matrices}, {"params": rest, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [
+        {"params": matrices},
+        {"params": rest, "weight_decay": 0.0},
+    ]
     return torch.optim.AdamW(
         groups, lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.1, fused=True
     )

@@ -54,5 +54,5 @@ def _load(path: Path) -> dict[str, np.ndarray]:
     except (SafetensorError, OSError) as error:
         raise StoreError(
             f"expected a genome in {path}, but got: {error}; the run is incomplete or "
-            "damaged, start it again with `loraqd evolve --overwrite`"
+            "damaged, start it again with loraqd evolve --overwrite"
         ) from error

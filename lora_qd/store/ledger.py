@@ -166,6 +166,16 @@ class Ledger:
             values.setdefault(task, []).append(value)
         return values
 
+    def answers(self, member: str, split: Split, task: str) -> dict[str, str]:
+        """Return what ``member`` answered, by sample id."""
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT sample, answer FROM outcomes WHERE member = ? AND split = ? "
+                "AND task = ?",
+                (member, split.value, task),
+            ).fetchall()
+        return dict(rows)
+
     def _add_outcomes(
         self, member: str, split: Split, outcomes: Outcomes, seconds: float
     ) -> None:

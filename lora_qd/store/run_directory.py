@@ -42,7 +42,7 @@ class RunDirectory:
         if not self.is_run:
             raise InputError(
                 f"expected a run in {self.path}, but there is none; start one with "
-                "`loraqd evolve`"
+                "loraqd evolve"
             )
         if not self.results.is_file():
             raise InputError(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Literal
 
 MIB = 1024 * 1024
@@ -12,11 +13,12 @@ class Limits:
     """What one job may use; the defaults suit small samples."""
 
     cpu_s: int = 2
-    """Seconds of processor time, per process."""
+    """Seconds of processor time, over all processes."""
     wall_s: float = 5.0
-    """Seconds from start to end, for the whole job."""
+    """Seconds from start to end."""
     memory_bytes: int = 512 * MIB
-    """Address space of one process; the scratch directory holds a quarter of it."""
+    """Address space of one process, and memory in use over all processes; half as much
+    again fits into the scratch directory, /tmp and /dev/shm together."""
     num_processes: int = 16
     """Processes and threads at once."""
     file_bytes: int = 16 * MIB
@@ -27,7 +29,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One untrusted program."""
+    """One untrusted program.
+
+    Raises:
+        ValueError: a path in ``files`` leads out of the scratch directory.
+    """
 
     program: Literal["python", "bash"]
     """Who interprets the source."""
@@ -37,6 +43,15 @@ class Job:
     directory."""
     collect_tree: bool = False
     """Whether the outcome holds the scratch directory afterwards."""
+
+    def __post_init__(self) -> None:
+        for path in self.files:
+            parts = PurePosixPath(path)
+            if not parts.parts or parts.is_absolute() or ".." in parts.parts:
+                raise ValueError(
+                    f"expected paths below the scratch directory, but got {path!r}; "
+                    "pass relative paths without '..'"
+                )
 
 
 @dataclass(frozen=True, slots=True)

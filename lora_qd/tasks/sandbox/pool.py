@@ -8,6 +8,7 @@ from lora_qd.tasks.sandbox.job import Job, Limits, Outcome
 from lora_qd.tasks.sandbox.worker import Worker, WorkerDied
 
 _TRIES = 2
+_DEFAULT_LIMITS = Limits()
 
 
 class Sandbox:
@@ -17,7 +18,7 @@ class Sandbox:
     loop only.
     """
 
-    def __init__(self, num_workers: int = 2, limits: Limits = Limits()) -> None:  # noqa: B008 - frozen
+    def __init__(self, num_workers: int = 2, limits: Limits = _DEFAULT_LIMITS) -> None:
         """Set the size of the pool.
 
         Args:
@@ -30,15 +31,20 @@ class Sandbox:
         if num_workers < 1:
             raise ValueError(f"expected num_workers >= 1, but got {num_workers}")
         self._limits = limits
+        self._num_workers = num_workers
         self._slots = asyncio.Semaphore(num_workers)
         self._idle: list[Worker] = []
+        self._busy: set[Worker] = set()
+        self._is_closed = False
 
     async def __aenter__(self) -> "Sandbox":
         """Prove that the sandbox works before anything depends on it."""
         outcome = await self.run(Job("python", ""))
         if not outcome.is_ok:
+            await self.close()
             raise SandboxError(
-                f"expected the sandbox to run an empty program, but it {outcome.reason}"
+                f"expected the sandbox to run an empty program, but it failed: "
+                f"{outcome.reason}; check free memory and the limits"
             )
         return self
 
@@ -51,9 +57,19 @@ class Sandbox:
         await self.close()
 
     async def close(self) -> None:
-        """Stop all idle workers; jobs still running must have been awaited."""
+        """Kill all workers with what they run, and wait until all of it is gone.
+
+        A ``run`` that is still going on raises.
+        """
+        self._is_closed = True
+        for worker in self._busy:
+            worker.kill()
+        for _ in range(self._num_workers):  # all runs have ended once we hold all slots
+            await self._slots.acquire()
         while self._idle:
             await self._idle.pop().stop()
+        for _ in range(self._num_workers):
+            self._slots.release()
 
     async def run(self, job: Job, limits: Limits | None = None) -> Outcome:
         """Run one job in fresh namespaces and a fresh scratch directory.
@@ -61,22 +77,37 @@ class Sandbox:
         A cancelled job is killed, with the worker that ran it.
 
         Raises:
-            SandboxError: bubblewrap does not work, or a worker broke twice.
+            SandboxError: bubblewrap does not work, a worker broke twice, or the sandbox
+                is closed.
         """
+        reason = ""
         async with self._slots:
             for _ in range(_TRIES):
-                worker = self._idle.pop() if self._idle else await Worker.start()
                 try:
-                    outcome = await worker.run(job, limits or self._limits)
-                except WorkerDied:
-                    reason = await worker.last_words()
-                    continue
-                except BaseException:
-                    await worker.stop()
-                    raise
-                self._idle.append(worker)
-                return outcome
+                    return await self._try(job, limits or self._limits)
+                except WorkerDied as error:
+                    reason = str(error)
         raise SandboxError(
-            f"expected a sandbox worker to answer, but {_TRIES} died: {reason}; "
-            "check free memory"
+            f"expected a sandbox worker to answer, but {_TRIES} in a row did not: "
+            f"{reason}; check free memory and the kernel's log"
         )
+
+    async def _try(self, job: Job, limits: Limits) -> Outcome:
+        self._check_open()
+        worker = self._idle.pop() if self._idle else await Worker.start()
+        self._busy.add(worker)
+        try:
+            self._check_open()  # it may have closed while the worker started
+            outcome = await worker.run(job, limits)
+            self._idle.append(worker)
+            return outcome
+        finally:
+            self._busy.discard(worker)
+            if worker not in self._idle:
+                await worker.stop()
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise SandboxError(
+                "expected an open sandbox, but this one was closed; make a new one"
+            )

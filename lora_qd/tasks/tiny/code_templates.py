@@ -102,12 +102,12 @@ _ROWS = (
     ),
     _row(
         "filter", "numbers", "[v for v in x if v {c} {a} and v != {b}]",
-        "keep items {C} {a} but no {b}", "drop {b}, keep the items {C} {a}",
+        "keep items {C} {a} but no {b}", "all items {C} {a} except {b}",
         "only items {C} {a}, without {b}",
     ),
     _row(
         "filter and shift", "numbers", "[v {o} {a} for v in x if v {c} {b}]",
-        "keep items {C} {b}, then {O} {a} each", "for items {C} {b}, {O} {a}",
+        "{O} {a} to each item {C} {b}", "for items {C} {b}, {O} {a}",
         "{O} {a} for every item {C} {b}, drop the rest",
     ),
     _row(
@@ -165,12 +165,12 @@ _ROWS = (
     ),
     _row(
         "replace text", "text", "x.replace({s}, {t}).{k}()",
-        "replace {s} by {t}, then {K}", "put {t} in place of {s}, then {K}",
+        "replace {s} by {t}, then {K}", "{s} becomes {t}, then {K}",
         "change each {s} to {t}, then {K}",
     ),
     _row(
         "split and join", "text", "{t}.join(x.split({s}))",
-        "split x at {s} and join with {t}", "cut x at {s}, put {t} between the parts",
+        "split x at {s} and join with {t}", "put {t} between the parts of x cut at {s}",
         "join with {t} what you get by cutting x at {s}",
     ),
     _row(

@@ -1,8 +1,9 @@
 """Tables of the database skill, and what a gold statement does to them."""
 
 import random
+import re
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,16 @@ _TABLES = tuple("shop farm port club team zoo park mine band town".split())
 _LABELS = tuple("name item kind code tag title".split())
 _NUMBERS = tuple("cost size age year rank mass score stock speed width".split())
 _NUM_SHOWN = 2
-_NUM_HIDDEN = 9
+_NUM_HIDDEN = 12
+_NUM_REPEATED = 6
+
+_MISSES = (
+    (" > ", " >= "), (" >= ", " > "), (" < ", " <= "), (" <= ", " < "),
+    (" AND ", " OR "), (" OR ", " AND "), ("DISTINCT ", ""), (" DESC", ""),
+    (r" ORDER BY \w+ \w+", ""), (r" OFFSET \d", ""), (r"'(.)%'", r"'%\1%'"),
+    (r" WHERE [^()]*?(?= ORDER|$)", ""), ("SUM", "AVG"), ("AVG", "SUM"), ("MAX", "MIN"), ("MIN", "MAX"),
+)  # fmt: skip
+"""Pattern and replacement of each near miss of a gold statement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,62 +67,86 @@ def draw_table(rng: random.Random) -> Table:
     return Table(rng.choice(_TABLES), rng.choice(_LABELS), (first, second), words, rows)
 
 
-def expectations(
-    table: Table, sql: str, rng: random.Random, slots: Mapping[str, Any]
-) -> dict[str, Any] | None:
+def expectations(table: Table, sql: str, rng: random.Random) -> dict[str, Any] | None:
     """Return the scorer's checks; None where the statement shows no effect.
 
-    The statement runs on the rows shown and on hidden ones near its constants, so that
-    an answer is not right by luck.
+    The statement runs on the rows shown and on hidden ones near its constants, which
+    tell it from its near misses, so that an answer is not right by luck.
     """
-    hidden = _hidden_rows(table, rng, slots)
-    cases = []
-    for rows in ([list(row) for row in table.rows], hidden):
-        answer, state = run_gold(table.schema, table.name, rows, sql)
-        cases.append({"rows": rows, "answer": answer, "state": state})
-    last = cases[-1]
-    is_change = not sql.startswith("SELECT")
-    has_effect = last["state"] != last["rows"] if is_change else _tells(last, hidden)
-    if not has_effect:
+    hidden = _hidden_rows(table, rng, sql)
+    gold, *misses = _outcomes(table, hidden, [sql, *_near_misses(sql)])
+    answer, state = gold
+    shown = [list(row) for row in table.rows]
+    (first,) = _outcomes(table, shown, [sql])
+    if sql.startswith("SELECT"):  # a constant must not answer both
+        has_effect = _tells(answer, hidden) and answer != first[0]
+    else:
+        has_effect = state != hidden
+    if not has_effect or gold in misses:
         return None
+    runs = ((shown, first), (hidden, gold))
     return {
         "schema": table.schema,
         "table": table.name,
         "is_ordered": "ORDER BY" in sql,
-        "cases": cases,
+        "cases": [{"rows": r, "answer": a, "state": s} for r, (a, s) in runs],
     }
 
 
-def run_gold(
-    schema: str, table: str, rows: Sequence[Sequence[Any]], sql: str
-) -> tuple[Cells, Cells]:
-    """Return what our own ``sql`` answers and the table afterwards."""
-    database = sqlite3.connect(":memory:")
+def _near_misses(sql: str) -> Iterator[str]:
+    if "BETWEEN" in sql:
+        return  # its AND is no condition
+    for pattern, replacement in _MISSES:
+        missed = re.sub(pattern, replacement, sql)
+        if missed != sql:
+            yield missed
+
+
+def _outcomes(
+    table: Table, rows: Cells, statements: Sequence[str]
+) -> list[tuple[Cells, Cells]]:
+    """Return what each of our statements answers, and the table it leaves."""
+    database = sqlite3.connect(":memory:", isolation_level=None)
     try:
-        database.execute(schema)
-        database.executemany(f"INSERT INTO {table} VALUES (?, ?, ?)", rows)
-        answer = [list(row) for row in database.execute(sql).fetchall()]
-        state = database.execute(f"SELECT * FROM {table}").fetchall()
-        return answer, [list(row) for row in state]
+        database.execute(table.schema)
+        insert = f"INSERT INTO {table.name} VALUES (?, ?, ?)"
+        database.executemany(insert, rows)
+        outcomes = []
+        for sql in statements:
+            database.execute("BEGIN")
+            answer = [list(row) for row in database.execute(sql)]
+            state = [list(r) for r in database.execute(f"SELECT * FROM {table.name}")]
+            database.execute("ROLLBACK")
+            outcomes.append((answer, state))
+        return outcomes
     finally:
         database.close()
 
 
-def _tells(case: Mapping[str, Any], hidden: Cells) -> bool:
+def _tells(answer: Cells, hidden: Cells) -> bool:
     """Tell whether the answer is neither empty nor simply everything."""
-    answer = case["answer"]
     return bool(answer) and answer[0] != [None] and len(answer) < len(hidden)
 
 
-def _hidden_rows(table: Table, rng: random.Random, slots: Mapping[str, Any]) -> Cells:
-    near = [slots[key] + step for key in ("a", "b", "lo", "hi") for step in (-1, 0, 1)]
-    first = rng.sample(range(100), _NUM_HIDDEN)  # distinct: an order has no ties
-    second = rng.sample(range(100), _NUM_HIDDEN)
-    for column in (first, second):
-        chosen = rng.sample(sorted(set(near)), 4)
-        column[:4] = [v for v in chosen if v not in column[4:]] + column[:4]
-        del column[_NUM_HIDDEN:]
-        rng.shuffle(column)
-    words = [*table.words, *rng.choices(WORDS, k=_NUM_HIDDEN - len(table.words))]
+def _hidden_rows(table: Table, rng: random.Random, sql: str) -> Cells:
+    constants = [int(digits) for digits in re.findall(r"\b\d+\b", sql)]
+    edges = {value + step for value in constants for step in (-1, 0, 1)}
+    columns: list[list[int]] = []
+    for _ in table.numbers:
+        near = rng.sample(sorted(edges), min(len(edges), _NUM_HIDDEN // 2))
+        far = [value for value in range(100) if value not in near]
+        column = [*near, *rng.sample(far, _NUM_HIDDEN - len(near))]
+        if "DISTINCT" in sql:  # else distinct: an order has no ties
+            column[_NUM_REPEATED:] = column[:_NUM_REPEATED]
+        columns.append(rng.sample(column, _NUM_HIDDEN))
+    compared = re.search(r"(\w+) [<>]=? \w+ \+ (\d+)", sql)
+    if compared:  # one row just at the edge
+        left = table.numbers.index(compared[1])
+        columns[left][0] = columns[1 - left][0] + int(compared[2])
+    asked = tuple(re.findall(r"'(\w+)%?'", sql))
+    fitting = [word for word in WORDS if word.startswith(asked)]
+    num_more = _NUM_HIDDEN - len(table.words)
+    words = [*table.words, *rng.choices(fitting or WORDS, k=num_more)]
     rng.shuffle(words)
+    first, second = columns
     return [list(row) for row in zip(words, first, second, strict=True)]

@@ -17,6 +17,11 @@ from lora_qd.tasks.tiny.template import Draft, GeneratedSamples, Template
 NAME = "general"
 _MAX_TOKENS = 32
 
+_COLUMNS = (
+    "cost size age year rank mass score stock speed width name item kind code tag title"
+)
+_WORDS = (*WORDS, *_COLUMNS.split())
+
 
 class GeneralTask:
     """Small exercises on words and numbers."""
@@ -50,7 +55,7 @@ class GeneralTask:
 
 
 def _draw_words(rng: random.Random, low: int, high: int) -> list[str]:
-    return rng.sample(WORDS, rng.randint(low, high))
+    return rng.sample(_WORDS, rng.randint(low, high))
 
 
 def _draft(
@@ -75,6 +80,8 @@ _WORD_EXERCISES: tuple[
      lambda words: " ".join([words[1], words[0], *words[2:]])),
     ("quote", ("Put each word in quotes", "Quote every word"),
      lambda words: " ".join(f"'{word}'" for word in words)),
+    ("bracket", ("Put each word in brackets", "Brackets around every word"),
+     lambda words: " ".join(f"({word})" for word in words)),
 )  # fmt: skip
 
 
@@ -99,6 +106,37 @@ def _make_after(rng: random.Random) -> Draft:
     return _draft(rng, phrases, " ".join(words), words[index + 1])
 
 
+def _make_swap(rng: random.Random) -> Draft:
+    a, b = rng.sample(range(100), 2)
+    return _draft(rng, ("Swap", "Exchange"), f"{a} {b}", f"{b} {a}")
+
+
+def _draw_pairs(rng: random.Random) -> tuple[list[tuple[str, int]], str]:
+    words = _draw_words(rng, 2, 4)
+    pairs = list(zip(words, rng.sample(range(100), len(words)), strict=True))
+    return pairs, ", ".join(f"{word} {number}" for word, number in pairs)
+
+
+def _make_lookup(rng: random.Random) -> Draft:
+    pairs, shown = _draw_pairs(rng)
+    word, number = rng.choice(pairs)
+    return _draft(rng, (f"Number of {word}", f"Look up {word}"), shown, str(number))
+
+
+def _make_owner(rng: random.Random) -> Draft:
+    pairs, shown = _draw_pairs(rng)
+    word, number = rng.choice(pairs)
+    return _draft(rng, (f"Word with {number}", f"Who has {number}"), shown, word)
+
+
+def _make_replace(rng: random.Random) -> Draft:
+    words = _draw_words(rng, 4, 6)
+    new, old = words.pop(), rng.choice(words)
+    target = " ".join(new if word == old else word for word in words)
+    phrases = (f"Write {new} for {old}", f"Change {old} to {new}")
+    return _draft(rng, phrases, " ".join(words), target)
+
+
 TEMPLATES = (
     *(
         Template(name, partial(_make_words, phrases, solve))
@@ -109,5 +147,9 @@ TEMPLATES = (
         "smaller", partial(_make_numbers, ("Smaller number", "The smaller of"), min)
     ),
     Template("after", _make_after),
+    Template("swap numbers", _make_swap),
+    Template("lookup", _make_lookup),
+    Template("owner", _make_owner),
+    Template("replace", _make_replace),
 )
 """Every kind of exercise."""

@@ -61,10 +61,15 @@ def draw_names(rng: random.Random, num: int) -> list[str]:
 
 
 def hidden_files(tree: Tree, rng: random.Random, words: list[str]) -> Files:
-    """Return the same tree with longer files in which ``words`` occur."""
+    """Return the same tree with longer files in which ``words`` occur repeatedly."""
     files: Files = {tree.directory: None}
     for name in tree.names:
-        lines = [*words, *rng.sample(WORDS, _NUM_HIDDEN_LINES - len(words))]
+        others = rng.sample(WORDS, _NUM_HIDDEN_LINES)
+        lines = [f"{word} {others.pop()}" for word in words]
+        for word in words:
+            lines += [word] * rng.randrange(1, 4)
+        lines += [f"{others.pop()} {others.pop()}"]
+        lines += others[: _NUM_HIDDEN_LINES - len(lines)]
         rng.shuffle(lines)
         files[name] = lines
     return files

@@ -7,6 +7,7 @@ within a program's reach. It is a list of what is refused, not of what is allowe
 
 import ctypes
 import errno
+import functools
 import os
 import struct
 
@@ -77,6 +78,7 @@ def _case(number: int, body: list[bytes]) -> list[bytes]:
     return [_op(_EQUAL, number, 0, len(body)), *body]
 
 
+@functools.cache
 def program(machine: str) -> bytes:
     """Return the filter's instructions for a processor.
 

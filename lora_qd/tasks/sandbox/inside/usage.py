@@ -18,21 +18,14 @@ class Usage:
     """Processes and threads."""
 
 
-def measure(init: int) -> Usage:
-    """Return what the job below process ``init`` uses.
-
-    One worker runs one job at a time, so everything younger than ``init`` belongs to it.
-    """
-    usages = [
-        _of_one(pid)
-        for pid in os.listdir("/proc")
-        if pid.isdigit() and int(pid) not in (1, os.getpid(), os.getppid())
-    ]
-    num_processes = sum(usage.num_processes for usage in usages)
+def measure() -> Usage:
+    """Return what all processes of this namespace but its first one use."""
+    pids = [pid for pid in os.listdir("/proc") if pid.isdigit() and pid != "1"]
+    usages = [_of_one(pid) for pid in pids]
     return Usage(
         sum(usage.cpu_s for usage in usages),
         sum(usage.memory_bytes for usage in usages),
-        num_processes - 1,  # init is ours
+        sum(usage.num_processes for usage in usages),
     )
 
 

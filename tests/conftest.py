@@ -1,0 +1,42 @@
+"""What all tests share: their own caches, and one vLLM server over a random base."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+# Set before any test module imports transformers, which reads them at import.
+_CACHES = Path(tempfile.mkdtemp(prefix="loraqd-tests-"))
+os.environ |= {
+    "HF_HOME": str(_CACHES / "hf"),
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "VLLM_CACHE_ROOT": str(_CACHES / "vllm"),
+    "VLLM_CONFIG_ROOT": str(_CACHES / "vllm-config"),
+    "MPLCONFIGDIR": str(_CACHES / "matplotlib"),
+    "XDG_CACHE_HOME": str(_CACHES / "cache"),
+}
+
+
+def pytest_unconfigure():
+    shutil.rmtree(_CACHES, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory):
+    """A base model of noise with a chat template: a directory."""
+    from tests.tiny_base import save_tiny_base
+
+    return save_tiny_base(tmp_path_factory.mktemp("base") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def vllm_server(tiny_base):
+    """One server for the whole session, at rank 16; its start takes half a minute."""
+    from lora_qd.engines import VllmServer
+    from tests.tiny_base import server_settings
+
+    with VllmServer(server_settings(tiny_base)) as server:
+        yield server

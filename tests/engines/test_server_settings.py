@@ -1,0 +1,77 @@
+from pathlib import Path
+
+import pytest
+
+from lora_qd.engines import ServerSettings
+
+
+def settings(**changes):
+    return ServerSettings(
+        **({"model": "m", "lora_target_modules": ("q_proj",)} | changes)
+    )
+
+
+def command(**changes):
+    return settings(**changes).command(Path("/run/s"), is_cpu=True)
+
+
+@pytest.mark.parametrize(("rank", "served"), [(1, 1), (2, 8), (16, 16), (48, 64)])
+def test_the_rank_is_padded_to_the_next_that_vllm_has(rank, served):
+    assert settings(max_lora_rank=rank).served_rank == served
+    assert f"--max-lora-rank={served}" in command(max_lora_rank=rank)
+
+
+@pytest.mark.parametrize("rank", [0, 513])
+def test_a_rank_that_vllm_has_not_is_refused(rank):
+    with pytest.raises(ValueError, match=r"expected max_lora_rank in \[1, 512\]"):
+        settings(max_lora_rank=rank)
+
+
+def test_a_server_without_evolved_modules_is_refused():
+    with pytest.raises(ValueError, match="lora_target_modules to name modules"):
+        settings(lora_target_modules=())
+
+
+def test_a_quantised_base_needs_sixteen_bits():
+    with pytest.raises(ValueError, match="16-bit dtype"):
+        settings(quantization="nf4", dtype="float32")
+
+
+def test_nf4_means_bitsandbytes():
+    assert "--quantization=bitsandbytes" in command(quantization="nf4")
+
+
+def test_a_private_socket_is_the_default():
+    assert "--uds=/run/s" in command()
+    assert not any(part.startswith("--host") for part in command())
+
+
+def test_an_address_replaces_the_socket_and_forbids_loading_at_run_time():
+    address = ("127.0.0.1", 8000)
+    parts = command(address=address)
+    assert {"--host=127.0.0.1", "--port=8000"} <= set(parts)
+    assert not any(part.startswith("--uds") for part in parts)
+    flag = "VLLM_ALLOW_RUNTIME_LORA_UPDATING"
+    assert flag not in settings(address=address).environment(is_cpu=True)
+    assert settings().environment(is_cpu=True)[flag] == "1"
+
+
+def test_adapters_given_at_the_start_are_named():
+    parts = command(lora_modules={"best": Path("/a/b")})
+    assert parts[parts.index("--lora-modules") + 1] == "best=/a/b"
+
+
+def test_telemetry_is_off():
+    environment = settings().environment(is_cpu=False)
+    assert environment["VLLM_NO_USAGE_STATS"] == environment["DO_NOT_TRACK"] == "1"
+
+
+def test_a_local_base_is_served_offline(tmp_path):
+    variables = settings(model=str(tmp_path)).environment(is_cpu=True)
+    assert variables["HF_HUB_OFFLINE"] == "1"
+    assert "HF_HUB_OFFLINE" not in settings(model="org/m").environment(is_cpu=True)
+
+
+def test_a_step_has_room_for_a_token_of_every_sequence():
+    parts = command(max_num_seqs=256, max_num_batched_tokens=64)
+    assert "--max-num-batched-tokens=256" in parts

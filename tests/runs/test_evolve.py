@@ -1,0 +1,278 @@
+"""The main job on real vLLM: a whole small run, served, exported, repeated."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lora_qd.errors import InputError, StoreError
+from lora_qd.records import Split
+from lora_qd.runs.members import RunMembers
+from lora_qd.store.ledger import Ledger
+from lora_qd.tasks.sandbox import Sandbox
+from lora_qd.tasks.tiny import tiny_tasks
+from tests.runs.conftest import ROOT, evolve
+
+SEEDS = ["expert-code", "expert-database", "expert-shell", "merge-0.5", "merge-0.7"]
+
+
+def children_of(run):
+    with Ledger(run / "ledger.sqlite") as ledger:
+        return ledger.children()
+
+
+def test_a_run_leaves_table_pictures_and_ledger(finished_run):
+    run, printed = finished_run
+    assert (run / "archives.png").read_bytes().startswith(b"\x89PNG")
+    assert "best bred member" in (run / "results.md").read_text()
+    rows = children_of(run)
+    assert [row.member for row in rows[:5]] == SEEDS
+    assert [row.index for row in rows] == list(range(11))
+    assert all(row.parents and row.task for row in rows[5:])
+    assert "Serve the elites:  loraqd serve" in printed
+
+
+def test_the_table_compares_everybody_on_the_test_split(finished_run):
+    run, printed = finished_run
+    results = json.loads((run / "results.json").read_text())
+    names = [row["name"] for row in results["rows"]]
+    assert names[:4] == ["base", "expert code", "expert database", "expert shell"]
+    assert names[4].startswith("best static merge 0.")
+    assert names[5:] == ["best bred member", "aggregate"]
+    assert results["num_samples"] == dict.fromkeys(
+        ["code", "database", "shell", "general"], 24
+    )
+    assert all(name in printed for name in names)
+
+
+def test_an_expert_is_best_at_its_own_skill(finished_run):
+    run, _ = finished_run
+    rows = json.loads((run / "results.json").read_text())["rows"]
+    score = {row["name"]: row["by_skill"] for row in rows}
+    for skill in ("code", "database", "shell"):
+        own = score[f"expert {skill}"][skill]["mean"]
+        assert own > score["base"][skill]["mean"]
+
+
+def test_the_manifest_fixes_config_hashes_and_versions(finished_run):
+    run, _ = finished_run
+    with Ledger(run / "ledger.sqlite") as ledger:
+        manifest = ledger.manifest()
+    assert manifest["config"]["search"]["children"] == 6
+    assert set(manifest["experts"]) == {"code", "database", "shell"}
+    assert len(manifest["splits"]) == 12
+    assert "torch" in manifest["versions"]
+
+
+def test_the_test_split_is_read_for_the_table_only(finished_run):
+    run, _ = finished_run
+    bred = [row.member for row in children_of(run)[5:]]
+    with Ledger(run / "ledger.sqlite") as ledger:
+        read = [member for member in bred if ledger.values(member, Split.TEST)]
+    assert len(read) <= 1  # the best bred member
+
+
+def test_only_elites_and_named_members_keep_their_genomes(finished_run):
+    run, _ = finished_run
+    kept = {path.name for path in (run / "members").iterdir()}
+    members = RunMembers(run)
+    for name in members.results.members:
+        assert f"{members.load(name).id}.safetensors" in kept
+    assert len(kept) <= 5 + 6 + 2
+
+
+def test_an_exported_member_gives_the_same_text_in_peft(finished_run, tmp_path):
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    run, _ = finished_run
+    RunMembers(run).export("expert-shell", tmp_path / "out")
+    base = AutoModelForCausalLM.from_pretrained(
+        ROOT / "adapters/tiny-llama", dtype=torch.bfloat16
+    )
+    tokenizer = AutoTokenizer.from_pretrained(ROOT / "adapters/tiny-llama")
+    model = PeftModel.from_pretrained(base, tmp_path / "out")
+    with Ledger(run / "ledger.sqlite") as ledger:
+        answers = ledger.answers("expert-shell", Split.TEST, "shell")
+    samples = {s.id: s for s in tiny_tasks(Sandbox())["shell"].samples(Split.TEST)}
+    equal = 0
+    for sample, answer in answers.items():
+        chat = [{"role": "user", "content": samples[sample].prompt}]
+        ids = tokenizer.apply_chat_template(
+            chat, add_generation_prompt=True, return_tensors="pt", return_dict=True
+        )
+        out = model.generate(**ids, max_new_tokens=32, do_sample=False)
+        text = tokenizer.decode(
+            out[0, ids["input_ids"].shape[1] :], skip_special_tokens=True
+        )
+        equal += text == answer
+    assert len(answers) == 24
+    assert equal >= 23  # bfloat16 sums differ between engines; a near tie may flip
+
+
+def test_an_unknown_member_is_named_with_those_that_exist(finished_run):
+    run, _ = finished_run
+    with pytest.raises(InputError, match=r"got 'nobody'; it has aggregate, balanced"):
+        RunMembers(run).load("nobody")
+
+
+@pytest.mark.parametrize("name", ["../ledger", "../../etc/passwd", ""])
+def test_a_members_name_is_no_path(finished_run, name):
+    run, _ = finished_run
+    with pytest.raises((InputError, StoreError), match="a member of"):
+        RunMembers(run).load(name)
+
+
+def test_export_does_not_overwrite(finished_run, tmp_path):
+    run, _ = finished_run
+    with pytest.raises(InputError, match="not to exist, but it does"):
+        RunMembers(run).export("aggregate", tmp_path)
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def serve(run, port):
+    process = subprocess.Popen(
+        [sys.executable, "cli.py", "serve", str(run), "--port", str(port)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if "Stop with Ctrl-C" in line:
+            return process
+    raise AssertionError(f"the server ended: {lines}")
+
+
+def test_served_members_answer_the_openai_client_correctly_and_differently(finished_run):
+    from openai import NotFoundError, OpenAI
+
+    run, _ = finished_run
+    port = free_port()
+    process = serve(run, port)
+    try:
+        client = OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none")
+        names = {model.id for model in client.models.list()}
+        assert {"aggregate", "balanced", "code", "database", "shell"} <= names
+        samples = tiny_tasks(Sandbox())["shell"].samples(Split.TEST)[:12]
+        answers = {
+            name: [ask(client, name, sample.prompt) for sample in samples]
+            for name in ("base", "code", "database", "shell", "aggregate")
+        }
+        right = [a == s.target for a, s in zip(answers["shell"], samples, strict=True)]
+        assert sum(right) >= 6
+        assert len({tuple(given) for given in answers.values()}) == 5
+        with pytest.raises(NotFoundError, match="does not exist"):
+            ask(client, "nobody", "hello")
+        with pytest.raises(NotFoundError):
+            client.post("/load_lora_adapter", cast_to=object, body={})  # noqa: PT011
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    with socket.create_server(("127.0.0.1", port)):
+        pass  # nobody listens any more
+
+
+def ask(client, model, prompt):
+    reply = client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": prompt}],
+        temperature=0,
+        max_tokens=40,
+    )
+    return reply.choices[0].message.content
+
+
+def test_a_taken_port_is_one_line(finished_run):
+    run, _ = finished_run
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        done = subprocess.run(
+            [sys.executable, "cli.py", "serve", str(run), "--port", str(port)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert f"expected port {port} of 127.0.0.1 to be free" in done.stderr
+
+
+@pytest.mark.slow
+def test_one_seed_gives_one_history_with_one_or_four_in_flight(finished_run, tmp_path):
+    first = children_of(finished_run[0])
+    for number, in_flight in enumerate((4, 1)):
+        run = tmp_path / str(number)
+        done = evolve(run, f"engine.max_loras={in_flight}")
+        assert done.returncode == 0, done.stderr
+        assert children_of(run) == first
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_stops_cleanly_and_says_how_to_go_on(tmp_path):
+    run = tmp_path / "run"
+    command = [sys.executable, "cli.py", "evolve", "--config", "configs/tiny.yaml"]
+    process = subprocess.Popen(
+        [*command, "--run", str(run), "experts_dir=adapters/tiny-experts"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    while not (run / "ledger.sqlite").is_file() or len(children_of(run)) < 2:
+        time.sleep(0.5)
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"loraqd resume {run}" in printed
+    assert len(children_of(run)) >= 2
+    group = Path(f"/proc/{process.pid}")
+    assert not group.exists()
+    servers = [p for p in Path("/proc").glob("[0-9]*/cmdline") if is_ours(p, run)]
+    assert servers == []
+
+
+def is_ours(cmdline, run):
+    try:
+        return str(run).encode() in cmdline.read_bytes() and cmdline.parent.name != str(
+            os.getpid()
+        )
+    except OSError:
+        return False
+
+
+def test_a_base_that_vllm_cannot_serve_shows_its_last_words(tmp_path):
+    base = tmp_path / "base"
+    base.mkdir()
+    shipped = ROOT / "adapters/tiny-llama"
+    for file in shipped.iterdir():
+        (base / file.name).write_bytes(file.read_bytes())
+    config = json.loads((base / "config.json").read_text())
+    config["architectures"] = ["NoSuchForCausalLM"]
+    (base / "config.json").write_text(json.dumps(config))
+    experts = tmp_path / "experts"
+    for skill in ("code", "database", "shell"):
+        target = experts / skill
+        target.mkdir(parents=True)
+        for name in ("adapter_config.json", "adapter_model.safetensors"):
+            source = ROOT / "adapters/tiny-experts" / skill / name
+            (target / name).write_bytes(source.read_bytes())
+        adapter = json.loads((target / "adapter_config.json").read_text())
+        adapter["base_model_name_or_path"] = str(base)
+        (target / "adapter_config.json").write_text(json.dumps(adapter))
+    done = evolve(tmp_path / "run", f"base={base}", f"experts_dir={experts}")
+    assert done.returncode == 2
+    assert "expected vLLM to serve" in done.stderr
+    assert "NoSuchForCausalLM" in done.stderr
