@@ -38,7 +38,7 @@ class Sample:
     target: str
     """A gold answer; scoring it gives 1.0."""
     checks: Mapping[str, Any] = field(default_factory=dict)
-    """What the task's scorer needs besides (assertions, rows, files, ...); plain data."""
+    """What the scorer needs besides (assertions, rows, files, ...); plain data."""
     template: str = ""
     """The name of the generator's template, for reports."""
 

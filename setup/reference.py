@@ -82,7 +82,11 @@ def _first_line(model: type[BaseModel]) -> str:
     return (model.__doc__ or "").strip().splitlines()[0]
 
 
-def _help(command: typer.core.TyperCommand | typer.core.TyperGroup, name: str, lines: list[str]) -> None:
+def _help(
+    command: typer.core.TyperCommand | typer.core.TyperGroup,
+    name: str,
+    lines: list[str],
+) -> None:
     context = typer.Context(
         command, info_name=name, terminal_width=79, max_content_width=79
     )

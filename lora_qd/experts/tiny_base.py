@@ -7,12 +7,13 @@ a small share of solved questions. That share decides what experts and merges ca
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_qd.errors import InputError, MissingExtraError
 from lora_qd.experts.tiny_corpus import Mixture, tiny_corpus
+from lora_qd.experts.tiny_shape import TinyShape
 from lora_qd.experts.tiny_tokenizer import build_tokenizer
 
 if TYPE_CHECKING:
@@ -22,31 +23,22 @@ _LINES_PER_SOURCE = 4000
 
 
 @dataclass(frozen=True, slots=True)
-class TinyShape:
-    """The sizes of the model."""
-
-    vocab_size: int = 1024
-    hidden: int = 192
-    layers: int = 4
-    heads: int = 6
-    intermediate: int = 576
-    max_length: int = 512
-    """Most tokens of question and answer together."""
-
-
-@dataclass(frozen=True, slots=True)
 class TinyRecipe:
     """How long the model reads what; the defaults make the shipped model."""
 
-    shape: TinyShape = TinyShape()
+    shape: TinyShape = field(default_factory=TinyShape)
+    num_of_skill: int = 12_000
+    """Distinct questions of each skill in the corpus."""
+    num_general: int = 40_000
+    """Distinct general exercises in the corpus."""
     num_first: int = 6000
     """Steps of the first stage, 32 passages each."""
-    num_second: int = 2000
+    num_second: int = 1500
     """Steps of the second stage."""
     solved_shares: tuple[tuple[str, float], ...] = (
-        ("code", 0.0133),
-        ("database", 0.0133),
-        ("shell", 0.0133),
+        ("code", 0.025),
+        ("database", 0.045),
+        ("shell", 0.024),
     )
     """Share of solved questions in the second stage, by skill."""
 
@@ -104,7 +96,9 @@ def build_tiny_base(
         )
     recipe = recipe or TinyRecipe()
     progress("Generating text")
-    corpus = tiny_corpus(seed)
+    corpus = tiny_corpus(
+        seed, num_of_skill=recipe.num_of_skill, num_general=recipe.num_general
+    )
     lines = corpus.lines(_LINES_PER_SOURCE, random.Random(f"tokenizer/{seed}"))
     tokenizer = build_tokenizer(lines, vocab_size=recipe.shape.vocab_size)
     model = new_model(recipe.shape, tokenizer, seed=seed)
@@ -112,4 +106,3 @@ def build_tiny_base(
     for stage in recipe.stages():
         pretrain(model, tokenizer, corpus, stage, seed=seed, progress=progress)
     save_model(model, tokenizer, out)
-    progress(f"Wrote {out}")

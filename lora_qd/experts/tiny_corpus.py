@@ -13,8 +13,6 @@ from lora_qd.records import Sample
 
 _ASK_FOR_LINE = {"code": "Some Python", "database": "Some SQL", "shell": "Some bash"}
 _ASK_TO_REPEAT = ("Repeat", "Say again")
-_NUM_GENERAL = 40_000
-_NUM_OF_SKILL = 12_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +100,23 @@ class Corpus:
         return Passage(_ASK_FOR_LINE[skill], line, False)
 
 
-def tiny_corpus(seed: int) -> Corpus:
-    """Return the corpus of the built-in skills, its samples drawn by ``seed``."""
+def tiny_corpus(seed: int, *, num_of_skill: int, num_general: int) -> Corpus:
+    """Return the corpus of the built-in skills, its samples drawn by ``seed``.
+
+    Args:
+        seed: seed of the training generators.
+        num_of_skill: distinct questions of each skill.
+        num_general: distinct general exercises.
+    """
     from lora_qd.tasks.sandbox import Sandbox
     from lora_qd.tasks.tiny import BARE_LINES, tiny_tasks
 
     tasks: dict[str, Any] = dict(tiny_tasks(Sandbox()))  # nothing is executed here
     sources = {
-        skill: Source(tasks[skill].training(seed, _NUM_OF_SKILL), bare_line)
+        skill: Source(tasks[skill].training(seed, num_of_skill), bare_line)
         for skill, bare_line in BARE_LINES.items()
     }
-    return Corpus(sources, tasks["general"].training(seed, _NUM_GENERAL))
+    return Corpus(sources, tasks["general"].training(seed, num_general))
 
 
 def _solved(sample: Sample) -> Passage:

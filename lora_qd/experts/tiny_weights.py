@@ -1,19 +1,17 @@
 """The tiny Llama's weights: made from a seed, saved whole or not at all."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
+from lora_qd.experts.tiny_shape import TinyShape
 from lora_qd.experts.tiny_tokenizer import END_OF_TEXT
 from lora_qd.store.files import new_directory
 
-if TYPE_CHECKING:
-    from lora_qd.experts.tiny_base import TinyShape
 
-
-def new_model(shape: "TinyShape", tokenizer: Any, *, seed: int) -> LlamaForCausalLM:  # noqa: ANN401 - transformers is not typed
+def new_model(shape: TinyShape, tokenizer: Any, *, seed: int) -> LlamaForCausalLM:  # noqa: ANN401 - transformers is not typed
     """Return an untrained model in float32, its weights drawn by ``seed``."""
     config = LlamaConfig(
         vocab_size=len(tokenizer),

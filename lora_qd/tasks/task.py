@@ -7,7 +7,7 @@ from typing import Protocol
 from lora_qd.records import Generate, Message, Request, Sample, Score, Split
 
 _SHARE_BY_SPLIT = {  # of 1,000 hash buckets; the rest is for training
-    Split.TEST: range(0, 150),
+    Split.TEST: range(150),
     Split.VALIDATION: range(150, 250),
     Split.SEARCH: range(250, 350),
 }

@@ -69,7 +69,11 @@ def test_help_loads_nothing_heavy():
         "print([m for m in ('torch', 'numpy', 'pydantic', 'vllm') if m in sys.modules])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
     )
     assert done.stdout == "[]\n"
 

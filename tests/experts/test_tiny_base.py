@@ -19,18 +19,19 @@ from lora_qd.tasks.tiny import tiny_tasks
 
 SHIPPED = Path(__file__).parents[2] / "adapters" / "tiny-llama"
 SKILLS = ("code", "database", "shell")
-SHORT = TinyRecipe(shape=TinyShape(layers=1), num_first=2, num_second=2)
+NUMBERS = {"num_of_skill": 500, "num_general": 500}
+SHORT = TinyRecipe(TinyShape(layers=1), num_first=2, num_second=2, **NUMBERS)
 CHAT = [{"role": "user", "content": "Repeat: red sun"}]
 
 
 @pytest.fixture(scope="module")
 def corpus():
-    return tiny_corpus(seed=0)
+    return tiny_corpus(seed=0, **NUMBERS)
 
 
 @pytest.fixture(scope="module")
 def tokenizer(corpus):
-    return build_tokenizer(corpus.lines(1000, random.Random(0)), vocab_size=1024)
+    return build_tokenizer(corpus.lines(500, random.Random(0)), vocab_size=1024)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,7 @@ def test_the_corpus_holds_no_sample_of_a_scored_split(corpus):
     }
     solved = dict.fromkeys(SKILLS, 0.2)
     mixture = Mixture(general=0.2, line=0.0, question=0.2, repeat=0.0, solved=solved)
-    assert not scored & {p.prompt for p in draw(corpus, mixture, num=20_000)}
+    assert not scored & {p.prompt for p in draw(corpus, mixture, num=5000)}
 
 
 def test_the_first_stage_answers_no_question_of_a_skill(corpus):
@@ -91,7 +92,7 @@ def test_the_first_stage_answers_no_question_of_a_skill(corpus):
     prompts = {
         sample.prompt
         for skill in SKILLS
-        for sample in tiny_tasks(Sandbox())[skill].training(0, 12_000)
+        for sample in tiny_tasks(Sandbox())[skill].training(0, 500)
     }
     answered = [p for p in draw(corpus, first.mixture) if not p.is_question_learned]
     assert not prompts & {passage.prompt for passage in answered}

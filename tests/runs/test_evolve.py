@@ -156,7 +156,9 @@ def serve(run, port):
     raise AssertionError(f"the server ended: {lines}")
 
 
-def test_served_members_answer_the_openai_client_correctly_and_differently(finished_run):
+def test_served_members_answer_the_openai_client_correctly_and_differently(
+    finished_run,
+):
     from openai import NotFoundError, OpenAI
 
     run, _ = finished_run
@@ -177,7 +179,7 @@ def test_served_members_answer_the_openai_client_correctly_and_differently(finis
         with pytest.raises(NotFoundError, match="does not exist"):
             ask(client, "nobody", "hello")
         with pytest.raises(NotFoundError):
-            client.post("/load_lora_adapter", cast_to=object, body={})  # noqa: PT011
+            client.post("/load_lora_adapter", cast_to=object, body={})
     finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0

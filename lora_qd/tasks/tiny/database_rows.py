@@ -12,9 +12,38 @@ from lora_qd.tasks.tiny.code_templates import WORDS
 Cells = list[list[Any]]
 """Rows of a table: one word, then two numbers."""
 
-_TABLES = tuple("shop farm port club team zoo park mine band town".split())
-_LABELS = tuple("name item kind code tag title".split())
-_NUMBERS = tuple("cost size age year rank mass score stock speed width".split())
+_TABLES = (
+    "shop",
+    "farm",
+    "port",
+    "club",
+    "team",
+    "zoo",
+    "park",
+    "mine",
+    "band",
+    "town",
+)
+_LABELS = (
+    "name",
+    "item",
+    "kind",
+    "code",
+    "tag",
+    "title",
+)
+_NUMBERS = (
+    "cost",
+    "size",
+    "age",
+    "year",
+    "rank",
+    "mass",
+    "score",
+    "stock",
+    "speed",
+    "width",
+)
 _NUM_SHOWN = 2
 _NUM_HIDDEN = 12
 _NUM_REPEATED = 6
@@ -23,7 +52,8 @@ _MISSES = (
     (" > ", " >= "), (" >= ", " > "), (" < ", " <= "), (" <= ", " < "),
     (" AND ", " OR "), (" OR ", " AND "), ("DISTINCT ", ""), (" DESC", ""),
     (r" ORDER BY \w+ \w+", ""), (r" OFFSET \d", ""), (r"'(.)%'", r"'%\1%'"),
-    (r" WHERE [^()]*?(?= ORDER|$)", ""), ("SUM", "AVG"), ("AVG", "SUM"), ("MAX", "MIN"), ("MIN", "MAX"),
+    (r" WHERE [^()]*?(?= ORDER|$)", ""), ("SUM", "AVG"), ("AVG", "SUM"),
+    ("MAX", "MIN"), ("MIN", "MAX"),
 )  # fmt: skip
 """Pattern and replacement of each near miss of a gold statement."""
 
