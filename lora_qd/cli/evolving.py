@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sys
 from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from lora_qd.runs.results import Results
 from lora_qd.runs.session import require_skills
 from lora_qd.store.run_directory import RunDirectory
 
-console = Console(highlight=False)
+# Without a terminal rich takes 80 columns, too narrow for the table.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
 def start(

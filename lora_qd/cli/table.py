@@ -21,9 +21,7 @@ def print_results(console: Console, results: Results) -> None:
         scores = [str(row.by_skill[skill]) for skill in results.skills]
         retained = [str(row.by_skill[skill]) for skill in results.retention]
         table.add_row(row.name, *scores, str(row.mean), *retained, style=style)
-    # Wide enough in a log too: rich takes 80 columns where there is no terminal.
-    width = None if console.is_terminal else 120
-    console.print(table, width=width)
+    console.print(table)
     if results.retention:
         names = ", ".join(results.retention)
         console.print(f"{names}: never optimised; shows what the base could do before.")
