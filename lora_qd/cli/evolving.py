@@ -20,7 +20,7 @@ from lora_qd.runs.session import require_skills
 from lora_qd.store.run_directory import RunDirectory
 
 # Without a terminal rich takes 80 columns, too narrow for the table.
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 
 
 def start(
