@@ -183,6 +183,7 @@ def test_served_members_answer_the_openai_client_correctly_and_differently(
     finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
+        process.stdout.close()
     with socket.create_server(("127.0.0.1", port)):
         pass  # nobody listens any more
 
