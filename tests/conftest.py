@@ -12,6 +12,7 @@ _CACHES = Path(tempfile.mkdtemp(prefix="loraqd-tests-"))
 os.environ |= {
     "HF_HOME": str(_CACHES / "hf"),
     "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_XET": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "VLLM_CACHE_ROOT": str(_CACHES / "vllm"),
     "VLLM_CONFIG_ROOT": str(_CACHES / "vllm-config"),
@@ -39,4 +40,14 @@ def vllm_server(tiny_base):
     from tests.tiny_base import server_settings
 
     with VllmServer(server_settings(tiny_base)) as server:
+        yield server
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A stub of the Hub; huggingface_hub talks to it and to nothing else."""
+    from tests.fakes.hub_server import point_client_at, running_hub
+
+    with running_hub() as server:
+        point_client_at(server, tmp_path / "hub-cache", monkeypatch)
         yield server

@@ -4,8 +4,9 @@ Takes and returns arrays; knows no file, engine, task, clock or global generator
 No dense ``d_out x d_in`` matrix is ever formed here.
 """
 
-from lora_qd.factors.core_space import Basis, CoreSpace, Materialised
-from lora_qd.factors.cores import add, norm, scaled, svd, weighted_sum
+from lora_qd.factors.basis import Basis
+from lora_qd.factors.core_space import CoreSpace, Materialised
+from lora_qd.factors.cores import Svd, add, norm, scaled, svd, svds, weighted_sum
 from lora_qd.factors.low_rank import LowRank, Matrix, TaskVector
 
 __all__ = [
@@ -14,10 +15,12 @@ __all__ = [
     "LowRank",
     "Materialised",
     "Matrix",
+    "Svd",
     "TaskVector",
     "add",
     "norm",
     "scaled",
     "svd",
+    "svds",
     "weighted_sum",
 ]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from lora_qd.factors.low_rank import Matrix
 from lora_qd.records import Cores
@@ -66,6 +67,24 @@ def norm(cores: Cores) -> float:
 
 
 def svd(core: Matrix) -> Svd:
-    """Return the SVD of one core ``(R_out, R_in)``, computed in float64."""
-    P, S, Qt = np.linalg.svd(core.astype(np.float64), full_matrices=False)
-    return Svd(P, S, Qt)
+    """Return the SVD of one core ``(R_out, R_in)``, in its own precision."""
+    return svds({"": core})[""]
+
+
+def svds(cores: Cores, *, device: str = "cpu") -> dict[str, Svd]:
+    """Return the SVD of every core; equal shapes are stacked and run as one batch."""
+    parts: dict[str, Svd] = {}
+    for modules in same_shapes(cores):
+        stack = torch.from_numpy(np.stack([cores[module] for module in modules]))
+        P, S, Qt = torch.linalg.svd(stack.to(device), full_matrices=False)
+        batch = zip(P.cpu().numpy(), S.cpu().numpy(), Qt.cpu().numpy(), strict=True)
+        parts |= {m: Svd(*one) for m, one in zip(modules, batch, strict=True)}
+    return {module: parts[module] for module in cores}
+
+
+def same_shapes(cores: Cores) -> list[list[str]]:
+    """Return the modules in groups of equal core shape, each in the cores' order."""
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for module, core in cores.items():
+        groups.setdefault(core.shape, []).append(module)
+    return list(groups.values())

@@ -36,19 +36,26 @@ class SearchConfig(_Strict):
     """Cells of each measure axis."""
     selection: SelectionForm = SelectionForm.PAPER
     """How parents are drawn from the elites."""
-    a_low: float = Field(default=0.5, gt=0)
+    a_low: float = Field(default=0.05, gt=0)
     """Lowest factor of an elite's weight."""
-    a_high: float = Field(default=0.8, gt=0)
+    a_high: float = Field(default=1.0, gt=0)
     """Highest factor of that weight."""
+    parents: int = Field(default=3, ge=2)
+    """Elites that a child is bred from; the paper's two, or more."""
     crossover_sigma: float = Field(default=0.5, ge=0)
     """Standard deviation of the crossover weights around 1."""
-    granularity: Granularity = Granularity.MODULE
-    """What shares one pair of crossover weights."""
+    granularity: Granularity = Granularity.MODEL
+    """What shares one draw of crossover weights."""
+    keep_norm: bool = True
+    """Whether every module of a child is as long as its parents' are on average."""
     gain_sigma: float = Field(default=0.1, ge=0)
     """Standard deviation of a child's log gain; 0: no gene."""
+    tilt_sigma: float = Field(default=0.4, ge=0)
+    """Standard deviation of the log exponent on a child's singular values; 0: no
+    gene."""
     mutation: MutationForm = MutationForm.RELATIVE
     """What a mutation does to singular values."""
-    w_max: float = Field(default=0.3, ge=0)
+    w_max: float = Field(default=0.1, ge=0)
     """Bound of the mutation's draws."""
     seed_merges: bool = True
     """Whether the archives also start from the static merges."""

@@ -1,6 +1,5 @@
 """The experts of a run, read from disk and checked against the run's base."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from lora_qd.experts.fingerprint import base_hash
 from lora_qd.experts.training import RECORD_NAME
 from lora_qd.factors import TaskVector
 from lora_qd.runs.config import RunConfig
-from lora_qd.store.adapters import WEIGHTS_NAME, Adapter, load_adapter
+from lora_qd.store.adapters import Adapter, load_adapter, weights_hash
 from lora_qd.store.base import BaseShapes, base_shapes
 
 
@@ -45,8 +44,9 @@ def load_experts(config: RunConfig) -> dict[str, ExpertAdapter]:
         adapter = load_adapter(path)
         _check_base(path, adapter, config)
         _check_shapes(path, adapter, shapes)
-        digest = hashlib.sha256((path / WEIGHTS_NAME).read_bytes()).hexdigest()
-        experts[skill] = ExpertAdapter(adapter.task_vector, adapter.rank, digest)
+        experts[skill] = ExpertAdapter(
+            adapter.task_vector, adapter.rank, weights_hash(path)
+        )
     return experts
 
 

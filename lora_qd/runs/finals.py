@@ -63,7 +63,12 @@ class Finals:
         distinct = {member.id: member for member in elites.values()}
         scores = dict(zip(distinct, await self._validate_all(distinct), strict=True))
         weights = [scores[member.id][task] for task, member in elites.items()]
-        return Member(AGGREGATE, aggregate([m.cores for m in elites.values()], weights))
+        cores = aggregate(
+            [member.cores for member in elites.values()],
+            weights,
+            keep_norm=self.searcher.settings.keep_norm,
+        )
+        return Member(AGGREGATE, cores)
 
     async def test(self, name: str, member: Member | None, tasks: Sequence[str]) -> Row:
         """Score ``member`` (``None``: the base) on test, once, skill by skill."""

@@ -16,6 +16,7 @@ from lora_qd.store.adapters import (
     adapter_name,
     save_adapter,
 )
+from lora_qd.store.base import base_shapes
 from lora_qd.store.genomes import load_cores, load_space
 from lora_qd.store.run_directory import RunDirectory
 
@@ -88,6 +89,10 @@ class RunMembers:
         engine = self.config.engine
         materialised = self.space.materialise(member.cores, rank=engine.serve_rank)
         save_adapter(
-            materialised.task_vector, out, base=self.config.base, dtype=engine.dtype
+            materialised.task_vector,
+            out,
+            base=self.config.base,
+            dtype=engine.dtype,
+            base_modules=base_shapes(self.config.base),
         )
         return materialised.dropped_energy

@@ -28,6 +28,8 @@ from lora_qd.tasks.sandbox import Sandbox
 from lora_qd.tasks.task import Task, TrainableTask, single_turn
 from lora_qd.tasks.tiny import tiny_tasks
 
+_NUM_REMEMBERED = 100_000
+"""Outcomes of executed answers that are kept in memory, some 100 MB at most."""
 _NUM_CANARIES = 8
 """Questions per skill that prove that an expert changes the base's answers."""
 
@@ -60,7 +62,9 @@ async def open_session(
     """
     space = CoreSpace.of([adapter.task_vector for adapter in adapters.values()])
     experts = {s: space.project(a.task_vector) for s, a in adapters.items()}
-    async with Sandbox(config.sandbox_workers) as sandbox:
+    async with Sandbox(
+        config.sandbox_workers, num_remembered=_NUM_REMEMBERED
+    ) as sandbox:
         tasks = tiny_tasks(sandbox)
         settings = engine_settings(config, space)
         writer = adapter_writer(space, config)

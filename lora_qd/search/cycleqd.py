@@ -18,7 +18,7 @@ from lora_qd.archive import AddStatus, Elite, GridArchive, axes_from_experts
 from lora_qd.factors import weighted_sum
 from lora_qd.records import Cores, Member, Proposal, Scores
 from lora_qd.search.settings import CycleQDSettings
-from lora_qd.variation import crossover, mutate, sample_elites
+from lora_qd.variation import crossover, mutate, sample_elites, tilt
 
 EXPERT_PREFIX = "expert-"
 MERGE_PREFIX = "merge-"
@@ -138,31 +138,39 @@ class CycleQD:
         """Return child ``index``, bred in the archive of ``task``."""
         s = self.settings
         rng = np.random.default_rng(SeedSequence(self.seed, spawn_key=(index,)))
-        first, second = self._parents(task, rng)
+        parents = self._parents(task, rng)
         crossing = crossover(
-            self.cores_by_id[first.id],
-            self.cores_by_id[second.id],
+            [self.cores_by_id[parent.id] for parent in parents],
             rng,
             sigma=s.crossover_sigma,
             granularity=s.granularity,
             gain_sigma=s.gain_sigma,
+            keep_norm=s.keep_norm,
         )
-        cores = mutate(
-            crossing.cores, self._experts[task], rng, form=s.mutation, w_max=s.w_max
-        )
+        exponent = float(np.exp(rng.normal(0.0, s.tilt_sigma)))
+        tilted = tilt(crossing.cores, exponent) if s.tilt_sigma else crossing.cores
+        cores = mutate(tilted, self._experts[task], rng, form=s.mutation, w_max=s.w_max)
         recipe: dict[str, Any] = {
-            "share": crossing.share,
+            "shares": crossing.shares,
             "gain": crossing.gain,
+            "tilt": exponent,
             "crossover": s.granularity.value,
             "mutation": s.mutation.value,
         }
         member = Member(f"{index:05d}-{content_hash(cores)[:12]}", cores)
-        return Proposal(index, member, (first.id, second.id), task, recipe)
+        ids = tuple(parent.id for parent in parents)
+        return Proposal(index, member, ids, task, recipe)
 
-    def _parents(self, task: str, rng: Generator) -> tuple[Elite, Elite]:
-        elites: Sequence[Elite] = self.archives[task].elites
+    def _parents(self, task: str, rng: Generator) -> tuple[Elite, ...]:
         s = self.settings
-        return sample_elites(elites, rng, s.selection, a_low=s.a_low, a_high=s.a_high)
+        return sample_elites(
+            self.archives[task].elites,
+            rng,
+            s.selection,
+            num=s.parents,
+            a_low=s.a_low,
+            a_high=s.a_high,
+        )
 
 
 def expert_member(task: str, cores: Cores) -> Member:

@@ -13,16 +13,22 @@ class CycleQDSettings:
     num_cells: int = 15
     """Cells of each measure axis."""
     selection: SelectionForm = SelectionForm.PAPER
-    a_low: float = 0.5
-    a_high: float = 0.8
+    a_low: float = 0.05
+    a_high: float = 1.0
     """Bounds of the elite weights."""
+    parents: int = 3
+    """Elites that a child is bred from."""
     crossover_sigma: float = 0.5
     """Standard deviation of the crossover weights around 1."""
-    granularity: Granularity = Granularity.MODULE
+    granularity: Granularity = Granularity.MODEL
+    keep_norm: bool = True
+    """Whether a child is as long as its parents."""
     gain_sigma: float = 0.1
     """Standard deviation of the child's log gain."""
+    tilt_sigma: float = 0.4
+    """Standard deviation of the log exponent on the child's singular values."""
     mutation: MutationForm = MutationForm.RELATIVE
-    w_max: float = 0.3
+    w_max: float = 0.1
     """Bound of the mutation's draws."""
     static_gains: tuple[float, ...] = (0.4, 0.5, 0.6, 0.7, 0.8)
     """The archives also start from the experts' sum times each of these."""

@@ -11,6 +11,7 @@ from lora_qd.variation.selection import (
     elite_probabilities,
     sample_elites,
 )
+from lora_qd.variation.tilt import tilt
 
 __all__ = [
     "Crossing",
@@ -22,4 +23,5 @@ __all__ = [
     "mutate",
     "sample_elites",
     "softmax_weights",
+    "tilt",
 ]

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lora_qd.factors import Matrix, weighted_sum
+from lora_qd.factors import Matrix
 from lora_qd.records import Cores
+from lora_qd.variation.crossover import mean_of
 
 
 def softmax_weights(scores: Sequence[float]) -> Matrix:
@@ -21,6 +22,12 @@ def softmax_weights(scores: Sequence[float]) -> Matrix:
     return np.asarray(exponentials / exponentials.sum())
 
 
-def aggregate(elites: Sequence[Cores], scores: Sequence[float]) -> Cores:
-    """Return ``sum_k beta_k C_k`` over one elite per archive, ``scores[k]`` its own."""
-    return weighted_sum(elites, [float(beta) for beta in softmax_weights(scores)])
+def aggregate(
+    elites: Sequence[Cores], scores: Sequence[float], *, keep_norm: bool = False
+) -> Cores:
+    """Return ``sum_k beta_k C_k`` over one elite per archive, ``scores[k]`` its own.
+
+    With ``keep_norm`` every module gets the elites' mean norm back, as in
+    :func:`~lora_qd.variation.crossover.crossover`; the paper does without.
+    """
+    return mean_of(elites, [float(b) for b in softmax_weights(scores)], keep_norm)

@@ -1,12 +1,13 @@
-"""Merge crossover of two parents (CycleQD, arXiv 2410.14735, Eq. 1), and the gain."""
+"""Merge crossover of parents (CycleQD, arXiv 2410.14735, Eq. 1), and the gain."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 from numpy.random import Generator
 
-from lora_qd.factors import weighted_sum
+from lora_qd.factors import Matrix
 from lora_qd.factors.cores import sum_of
 from lora_qd.records import Cores
 
@@ -15,63 +16,102 @@ _SMALLEST_SUM = 0.1
 
 
 class Granularity(StrEnum):
-    """What shares one pair of crossover weights."""
+    """What shares one draw of crossover weights."""
 
     MODEL = "model"
     """The whole model, as in the paper."""
     MODULE = "module"
-    """Every module draws its own pair."""
+    """Every module draws its own."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Crossing:
-    """A child of two parents and what was drawn for it."""
+    """A child and what was drawn for it."""
 
     cores: Cores
-    share: float
-    """The first parent's share; the mean over modules where each drew its own."""
+    shares: tuple[float, ...]
+    """Each parent's share; the mean over modules where each drew its own."""
     gain: float
     """Factor on the child's whole task vector."""
 
 
 def crossover(
-    first: Cores,
-    second: Cores,
+    parents: Sequence[Cores],
     rng: Generator,
     *,
     sigma: float,
     granularity: Granularity = Granularity.MODEL,
     gain_sigma: float = 0.0,
+    keep_norm: bool = False,
 ) -> Crossing:
-    """Return ``gain * (w1 C1 + w2 C2) / (w1 + w2)``, ``w ~ N(1, sigma^2)``.
+    """Return ``gain * sum_i w_i C_i / sum_i w_i``, ``w_i ~ N(1, sigma^2)``.
 
-    Negative weights are allowed. The normalised weights keep the coefficients' sum,
-    so the scale of a child is a gene of its own: ``log gain ~ N(0, gain_sigma^2)``,
-    and 1 where ``gain_sigma`` is 0, as in the paper.
+    The paper has two parents; with more, what each of them was mutated by cancels
+    (genetic repair, Beyer 1995) and what they share stays. Negative weights are
+    allowed. The normalised weights keep the coefficients' sum, so the scale of a child
+    is a gene of its own: ``log gain ~ N(0, gain_sigma^2)``, and 1 where ``gain_sigma``
+    is 0, as in the paper.
+
+    Args:
+        parents: at least one.
+        rng: what all draws come from.
+        sigma: spread of the weights.
+        granularity: what shares one draw of them.
+        gain_sigma: spread of the log gain.
+        keep_norm: whether each module gets its parents' mean norm back before the gain.
+            A mean of experts, which are nearly orthogonal, is shorter than each of
+            them, while the best merge of the tiny world's is as long.
 
     Raises:
-        ValueError: ``sigma`` or ``gain_sigma`` is negative.
+        ValueError: there are no parents, or ``sigma`` or ``gain_sigma`` is negative.
     """
+    if not parents:
+        raise ValueError("expected at least one parent, but got none")
     if sigma < 0 or gain_sigma < 0:
         raise ValueError(
             f"expected sigma >= 0 and gain_sigma >= 0, but got {sigma}, {gain_sigma}"
         )
     gain = float(np.exp(rng.normal(0.0, gain_sigma)))
     if granularity is Granularity.MODEL:
-        share = _share(rng, sigma)
-        weights = [gain * share, gain * (1 - share)]
-        return Crossing(weighted_sum([first, second], weights), share, gain)
-    shares = {module: _share(rng, sigma) for module in first}
+        one = _shares(rng, sigma, len(parents))
+        by_module = dict.fromkeys(parents[0], one)
+    else:
+        by_module = {m: _shares(rng, sigma, len(parents)) for m in parents[0]}
     cores = {
-        m: sum_of([first[m], second[m]], [gain * share, gain * (1 - share)])
-        for m, share in shares.items()
+        module: _mean([p[module] for p in parents], shares, keep_norm, gain)
+        for module, shares in by_module.items()
     }
-    return Crossing(cores, float(np.mean(list(shares.values()))), gain)
+    means = np.mean(list(by_module.values()), axis=0)
+    return Crossing(cores, tuple(map(float, means)), gain)
 
 
-def _share(rng: Generator, sigma: float) -> float:
-    """Draw ``w1 / (w1 + w2)``."""
+def mean_of(
+    members: Sequence[Cores], shares: Sequence[float], keep_norm: bool
+) -> Cores:
+    """Return ``sum_i shares_i C_i``, each module as long as its members if asked."""
+    return {m: _mean([c[m] for c in members], shares, keep_norm) for m in members[0]}
+
+
+def _mean(
+    blocks: Sequence[Matrix],
+    shares: Sequence[float],
+    keep_norm: bool,
+    gain: float = 1.0,
+) -> Matrix:
+    mean = sum_of(blocks, [gain * share for share in shares])
+    if not keep_norm:
+        return mean
+    norms = [float(np.linalg.norm(block)) for block in blocks]
+    wanted = gain * float(np.average(norms, weights=np.abs(shares)))
+    got = float(np.linalg.norm(mean))
+    # Parents that cancel leave rounding errors, which nobody wants blown up.
+    return mean * (wanted / got) if got > _SMALLEST_SUM * wanted else mean
+
+
+def _shares(rng: Generator, sigma: float, num: int) -> tuple[float, ...]:
+    """Draw ``w_i / sum_i w_i``."""
     while True:
-        w1, w2 = rng.normal(1.0, sigma, size=2)
-        if abs(w1 + w2) >= _SMALLEST_SUM:
-            return float(w1 / (w1 + w2))
+        weights = rng.normal(1.0, sigma, size=num)
+        total = float(weights.sum())
+        if abs(total) >= _SMALLEST_SUM:
+            return tuple(float(w / total) for w in weights)

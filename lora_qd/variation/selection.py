@@ -52,15 +52,19 @@ def sample_elites(
     rng: Generator,
     form: SelectionForm = SelectionForm.PAPER,
     *,
+    num: int = 2,
     a_low: float = 0.5,
     a_high: float = 0.8,
-) -> tuple[Elite, Elite]:
-    """Draw two parents without replacement; a lone elite is drawn twice."""
+) -> tuple[Elite, ...]:
+    """Draw ``num`` parents without replacement; fewer elites are drawn once each.
+
+    A lone elite is drawn ``num`` times.
+    """
     if len(elites) == 1:
-        return elites[0], elites[0]
+        return (elites[0],) * num
     p = elite_probabilities(elites, form, a_low=a_low, a_high=a_high)
-    first, second = rng.choice(len(elites), size=2, replace=False, p=p)
-    return elites[first], elites[second]
+    drawn = rng.choice(len(elites), size=min(num, len(elites)), replace=False, p=p)
+    return tuple(elites[i] for i in drawn)
 
 
 def _normalised(elites: Sequence[Elite], form: SelectionForm) -> Matrix:

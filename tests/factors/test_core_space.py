@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -49,11 +50,14 @@ def test_an_experts_cores_give_back_its_dense_delta(seed, ranks, shape):
             assert error <= 1e-5 * np.linalg.norm(expected)
 
 
-def test_bases_are_orthonormal():
-    space = CoreSpace.of(random_experts(0))
+@pytest.mark.parametrize(
+    ("dtype", "atol"), [(torch.float32, 1e-6), (torch.float64, 1e-12)]
+)
+def test_bases_are_orthonormal(dtype, atol):
+    space = CoreSpace.of(random_experts(0), dtype=dtype)
     for basis in space.bases.values():
         for Q in (basis.U, basis.V):
-            np.testing.assert_allclose(Q.T @ Q, np.eye(Q.shape[1]), atol=1e-12)
+            np.testing.assert_allclose(Q.T @ Q, np.eye(Q.shape[1]), atol=atol)
 
 
 def test_a_linear_merge_of_cores_is_the_linear_merge_of_deltas():
@@ -135,6 +139,103 @@ def test_the_zero_task_vector_materialises_without_loss():
     space = CoreSpace.of([expert])
     zero = weighted_sum([space.project(expert)], [0.0])
     assert space.materialise(zero, rank=2).dropped_energy == 0.0
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    ranks=st.lists(st.integers(1, 6), min_size=2, max_size=4),
+    shape=st.tuples(st.integers(8, 40), st.integers(8, 40)),
+)
+def test_a_late_expert_changes_no_older_members_delta(seed, ranks, shape):
+    *early, late = random_experts(seed, num=len(ranks), shape=shape, ranks=tuple(ranks))
+    early = [dict(e) for e in early]
+    late["layer.new"] = late["layer.0"]
+    space = CoreSpace.of(early)
+    member = weighted_sum([space.project(e) for e in early], [0.5] * len(early))
+    wider = space.extend(late)
+    padded = wider.pad(member)
+    for module in space.bases:
+        np.testing.assert_allclose(
+            dense_of(wider, padded, module), dense_of(space, member, module), atol=1e-12
+        )
+    assert np.all(padded["layer.new"] == 0)
+    cores = wider.project(late)
+    for module, update in late.items():
+        error = np.linalg.norm(dense_of(wider, cores, module) - dense(update))
+        assert error <= 1e-5 * np.linalg.norm(dense(update))
+    for basis in wider.bases.values():
+        np.testing.assert_allclose(
+            basis.U.T @ basis.U, np.eye(basis.U.shape[1]), atol=1e-5
+        )
+
+
+def test_an_expert_that_lies_in_the_space_does_not_widen_it():
+    experts = random_experts(20)
+    space = CoreSpace.of(experts)
+    assert space.extend(experts[1]).largest_rank == space.largest_rank
+
+
+def test_the_residual_is_the_share_of_the_delta_outside_the_space():
+    *inside, foreign = random_experts(21, modules=1)
+    space = CoreSpace.of(inside)
+    assert space.residual(inside[0]) == pytest.approx(0, abs=1e-6)
+    delta = dense(foreign["layer.0"])
+    basis = space.bases["layer.0"]
+    nearest = basis.U @ (basis.U.T @ delta @ basis.V) @ basis.V.T
+    expected = np.sum((delta - nearest) ** 2) / np.sum(delta**2)
+    assert space.residual(foreign) == pytest.approx(expected, rel=1e-4)
+    np.testing.assert_allclose(
+        dense_of(space, space.project(foreign), "layer.0"), nearest, atol=1e-4
+    )
+
+
+def test_a_module_unknown_to_the_space_lies_outside():
+    expert = random_experts(22, num=1)[0]
+    space = CoreSpace.of([{"layer.0": expert["layer.0"]}])
+    norms = {m: np.sum(dense(u) ** 2) for m, u in expert.items()}
+    expected = norms["layer.1"] / sum(norms.values())
+    assert space.residual(expert) == pytest.approx(expected, rel=1e-4)
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10_000), order=st.permutations(range(3)))
+def test_the_order_of_the_experts_changes_no_delta(seed, order):
+    experts = random_experts(seed)
+    member = {}
+    for indices in (range(3), order):
+        space = CoreSpace.of([experts[i] for i in indices])
+        cores = weighted_sum([space.project(e) for e in experts], [0.3, 0.9, -0.4])
+        member[tuple(indices)] = dense_of(space, cores, "layer.0")
+    first, second = member[0, 1, 2], member[tuple(order)]
+    assert np.linalg.norm(first - second) <= 1e-5 * np.linalg.norm(first)
+
+
+def test_modules_of_many_shapes_are_truncated_each_on_its_own():
+    experts = random_experts(23, modules=2)
+    wide = random_experts(24, shape=(9, 50), modules=1)
+    experts = [{**e, "wide": w["layer.0"]} for e, w in zip(experts, wide, strict=True)]
+    space = CoreSpace.of(experts)
+    cores = weighted_sum([space.project(e) for e in experts], [1.0, 1.0, 1.0])
+    result = space.materialise(cores, rank=2)
+    for module, update in result.task_vector.items():
+        full = dense_of(space, cores, module)
+        P, S, Qt = np.linalg.svd(full)
+        np.testing.assert_allclose(
+            dense(update), (P[:, :2] * S[:2]) @ Qt[:2], atol=1e-4
+        )
+        assert result.dropped_by_module[module] == pytest.approx(
+            np.sum(S[2:] ** 2) / np.sum(S**2), rel=1e-4
+        )
+
+
+@pytest.mark.parametrize("shape", [(9, 50), (50, 9)])
+def test_exact_materialisation_takes_the_smaller_side_as_rank(shape):
+    experts = random_experts(25, shape=shape, ranks=(6, 6, 6), modules=1)
+    space = CoreSpace.of(experts)
+    update = space.materialise(space.project(experts[0])).task_vector["layer.0"]
+    assert update.rank == 9
+    np.testing.assert_allclose(dense(update), dense(experts[0]["layer.0"]), atol=1e-4)
 
 
 def test_no_experts_are_refused():

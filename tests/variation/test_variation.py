@@ -14,6 +14,7 @@ from lora_qd.variation import (
     mutate,
     sample_elites,
     softmax_weights,
+    tilt,
 )
 from lora_qd.variation.crossover import Granularity
 
@@ -80,6 +81,13 @@ def test_a_lone_elite_is_both_parents(rng):
     assert sample_elites([only], rng) == (only, only)
 
 
+@pytest.mark.parametrize(("num", "expected"), [(3, 3), (9, 4)])
+def test_more_parents_are_drawn_once_each(rng, num, expected):
+    elites = [elite(i / 10, i / 10) for i in range(4)]
+    ids = {parent.id for parent in sample_elites(elites, rng, num=num)}
+    assert len(ids) == expected
+
+
 def test_selection_from_nothing_is_refused():
     with pytest.raises(ValueError, match="at least one elite"):
         elite_probabilities([])
@@ -93,7 +101,7 @@ def test_elite_weights_out_of_order_are_refused(low, high):
 
 def test_crossover_keeps_the_sum_of_the_coefficients(rng):
     cores = random_cores(1)
-    child = crossover(cores, cores, rng, sigma=0.5)
+    child = crossover([cores, cores], rng, sigma=0.5)
     for module, core in cores.items():
         np.testing.assert_allclose(child.cores[module], core, atol=1e-5)
 
@@ -101,7 +109,7 @@ def test_crossover_keeps_the_sum_of_the_coefficients(rng):
 @pytest.mark.parametrize("granularity", list(Granularity))
 def test_crossover_is_the_dense_weighted_mean(rng, granularity):
     first, second = random_cores(1), random_cores(2)
-    child = crossover(first, second, rng, sigma=0.5, granularity=granularity)
+    child = crossover([first, second], rng, sigma=0.5, granularity=granularity)
     shares = []
     for m in first:
         a, b = first[m].astype(np.float64), second[m].astype(np.float64)
@@ -113,31 +121,29 @@ def test_crossover_is_the_dense_weighted_mean(rng, granularity):
             child.cores[m], share * a + (1 - share) * b, atol=1e-5
         )
         shares.append(share)
-    assert np.mean(shares) == pytest.approx(child.share, abs=1e-5)
+    assert np.mean(shares) == pytest.approx(child.shares[0], abs=1e-5)
     is_shared = np.ptp(shares) < 1e-5
     assert is_shared == (granularity is Granularity.MODEL)
 
 
 def test_crossover_without_spread_is_the_mean(rng):
     first, second = random_cores(1), random_cores(2)
-    child = crossover(first, second, rng, sigma=0.0)
-    assert child.share == 0.5
+    child = crossover([first, second], rng, sigma=0.0)
+    assert child.shares == (0.5, 0.5)
     assert child.gain == 1.0
 
 
 def test_the_gain_scales_the_whole_child():
-    first, second = random_cores(1), random_cores(2)
-    child = crossover(
-        first, second, np.random.default_rng(5), sigma=0.0, gain_sigma=0.3
-    )
-    plain = crossover(first, second, np.random.default_rng(5), sigma=0.0)
+    parents = [random_cores(1), random_cores(2)]
+    child = crossover(parents, np.random.default_rng(5), sigma=0.0, gain_sigma=0.3)
+    plain = crossover(parents, np.random.default_rng(5), sigma=0.0)
     assert child.gain != 1.0
     assert norm(child.cores) == pytest.approx(child.gain * norm(plain.cores), rel=1e-5)
 
 
 def test_crossover_weights_never_blow_up(rng):
-    first, second = random_cores(1), random_cores(2)
-    shares = [crossover(first, second, rng, sigma=5.0).share for _ in range(300)]
+    parents = [random_cores(1), random_cores(2)]
+    shares = [crossover(parents, rng, sigma=5.0).shares[0] for _ in range(300)]
     # A sum of at least 0.1 bounds the share by |w1| / 0.1.
     assert max(map(abs, shares)) < 250
 
@@ -145,9 +151,40 @@ def test_crossover_weights_never_blow_up(rng):
 @pytest.mark.parametrize(("sigma", "gain_sigma"), [(-0.1, 0.0), (0.1, -1.0)])
 def test_negative_spreads_are_refused(rng, sigma, gain_sigma):
     with pytest.raises(ValueError, match="sigma >= 0 and gain_sigma >= 0"):
-        crossover(
-            random_cores(1), random_cores(2), rng, sigma=sigma, gain_sigma=gain_sigma
-        )
+        crossover([random_cores(1)], rng, sigma=sigma, gain_sigma=gain_sigma)
+
+
+def test_a_child_of_nobody_is_refused(rng):
+    with pytest.raises(ValueError, match="at least one parent"):
+        crossover([], rng, sigma=0.5)
+
+
+@pytest.mark.parametrize("granularity", list(Granularity))
+def test_many_parents_are_weighed_with_shares_that_sum_to_one(rng, granularity):
+    parents = [random_cores(seed) for seed in range(5)]
+    child = crossover(parents, rng, sigma=0.3, granularity=granularity)
+    assert len(child.shares) == 5
+    assert sum(child.shares) == pytest.approx(1.0)
+    if granularity is Granularity.MODEL:
+        for module, core in child.cores.items():
+            expected = sum(
+                share * parent[module].astype(np.float64)
+                for share, parent in zip(child.shares, parents, strict=True)
+            )
+            np.testing.assert_allclose(core, expected, atol=1e-5)
+
+
+def test_what_parents_do_not_share_cancels_with_their_number(rng):
+    common = random_cores(0)
+    noise = [random_cores(seed) for seed in range(1, 17)]
+    parents = [{m: common[m] + n[m] for m in common} for n in noise]
+
+    def distance(child):
+        return norm({m: child.cores[m] - common[m] for m in common})
+
+    of_two = distance(crossover(parents[:2], rng, sigma=0.0))
+    of_sixteen = distance(crossover(parents, rng, sigma=0.0))
+    assert of_sixteen == pytest.approx(of_two / np.sqrt(8), rel=0.3)
 
 
 def test_the_papers_mutation_multiplies_the_singular_values_of_the_dense_delta(rng):
@@ -204,6 +241,37 @@ def test_a_negative_bound_is_refused(rng):
         mutate(random_cores(1), random_cores(1), rng, form=MutationForm.NONE, w_max=-1)
 
 
+def test_a_tilt_raises_the_singular_values_and_keeps_the_norm():
+    cores = random_cores(12)
+    for module, tilted in tilt(cores, 0.3).items():
+        P, S, Qt = np.linalg.svd(cores[module].astype(np.float64))
+        T = S**0.3 * np.linalg.norm(S) / np.linalg.norm(S**0.3)
+        np.testing.assert_allclose(tilted, (P * T) @ Qt, atol=1e-4)
+
+
+def test_a_tilt_to_zero_makes_the_spectrum_flat_and_one_changes_nothing():
+    cores = random_cores(13)
+    for module, core in tilt(cores, 0.0).items():
+        S = np.linalg.svd(core, compute_uv=False)
+        np.testing.assert_allclose(S, S[0], rtol=1e-4)
+        np.testing.assert_allclose(tilt(cores, 1.0)[module], cores[module], atol=1e-5)
+
+
+def test_a_tilt_raises_no_direction_out_of_the_noise():
+    core = np.outer(np.arange(1.0, 6.0), np.arange(2.0, 7.0)).astype(np.float32)
+    (tilted,) = tilt({"m": core}, 0.01).values()
+    np.testing.assert_allclose(tilted, core, rtol=1e-4)
+
+
+def test_a_tilt_of_zeros_is_zero():
+    assert not tilt({"m": np.zeros((4, 4), np.float32)}, 0.5)["m"].any()
+
+
+def test_a_negative_tilt_is_refused():
+    with pytest.raises(ValueError, match="exponent >= 0"):
+        tilt(random_cores(1), -0.1)
+
+
 def test_softmax_weights_are_those_of_the_papers_example():
     np.testing.assert_allclose(
         softmax_weights([0.764, 0.382, 0.426]), [0.417, 0.285, 0.298], atol=5e-4
@@ -238,11 +306,27 @@ def test_a_hundred_generations_do_not_drift_from_dense_float64():
     for step in range(100):
         i, j = rng.choice(3, size=2, replace=False)
         child = crossover(
-            population[i], population[j], np.random.default_rng(step), sigma=0.3
+            [population[i], population[j]], np.random.default_rng(step), sigma=0.3
         )
-        share = child.share
+        share = child.shares[0]
         population[i] = scaled(child.cores, 1.01)
         exact[i] = 1.01 * (share * exact[i] + (1 - share) * exact[j])
     for cores, delta in zip(population, exact, strict=True):
         error = np.linalg.norm(basis.U @ cores["m"] @ basis.V.T - delta)
         assert error <= 1e-4 * np.linalg.norm(delta)
+
+
+def test_a_child_that_keeps_the_norm_is_as_long_as_its_parents(rng):
+    first, second = random_cores(20), random_cores(21)
+    child = crossover([first, second], rng, sigma=0.3, keep_norm=True)
+    for module, core in child.cores.items():
+        norms = [np.linalg.norm(parent[module]) for parent in (first, second)]
+        wanted = np.average(norms, weights=np.abs(child.shares))
+        assert np.linalg.norm(core) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_parents_that_cancel_are_not_blown_up(rng):
+    first = random_cores(22)
+    opposite = {module: -core for module, core in first.items()}
+    child = crossover([first, opposite], rng, sigma=0.0, keep_norm=True)
+    assert norm(child.cores) == pytest.approx(0, abs=1e-6)

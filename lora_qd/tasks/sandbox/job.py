@@ -67,3 +67,5 @@ class Outcome:
     files: Mapping[str, str | None]
     """The scratch directory afterwards, if asked for: text by path, None for a
     directory; links and special files are named, never followed."""
+    limit: str = ""
+    """The limit it broke; empty if none."""

@@ -5,6 +5,7 @@ from types import TracebackType
 
 from lora_qd.errors import SandboxError
 from lora_qd.tasks.sandbox.job import Job, Limits, Outcome
+from lora_qd.tasks.sandbox.memory import OutcomeMemory
 from lora_qd.tasks.sandbox.worker import Worker, WorkerDied
 
 _TRIES = 2
@@ -18,12 +19,19 @@ class Sandbox:
     loop only.
     """
 
-    def __init__(self, num_workers: int = 2, limits: Limits = _DEFAULT_LIMITS) -> None:
+    def __init__(
+        self,
+        num_workers: int = 2,
+        limits: Limits = _DEFAULT_LIMITS,
+        *,
+        num_remembered: int = 0,
+    ) -> None:
         """Set the size of the pool.
 
         Args:
             num_workers: jobs at once.
             limits: what a job may use unless ``run`` says otherwise.
+            num_remembered: outcomes to remember; a job among them is not run again.
 
         Raises:
             ValueError: ``num_workers`` is below 1.
@@ -31,6 +39,7 @@ class Sandbox:
         if num_workers < 1:
             raise ValueError(f"expected num_workers >= 1, but got {num_workers}")
         self._limits = limits
+        self._memory = OutcomeMemory(num_remembered)
         self._num_workers = num_workers
         self._slots = asyncio.Semaphore(num_workers)
         self._idle: list[Worker] = []
@@ -74,17 +83,23 @@ class Sandbox:
     async def run(self, job: Job, limits: Limits | None = None) -> Outcome:
         """Run one job in fresh namespaces and a fresh scratch directory.
 
-        A cancelled job is killed, with the worker that ran it.
+        A cancelled job is killed, with the worker that ran it. A remembered outcome is
+        returned at once.
 
         Raises:
             SandboxError: bubblewrap does not work, a worker broke twice, or the sandbox
                 is closed.
         """
+        self._check_open()
+        limits = limits or self._limits
         reason = ""
         async with self._slots:
+            known = self._memory.find(job, limits)
+            if known is not None:
+                return known
             for _ in range(_TRIES):
                 try:
-                    return await self._try(job, limits or self._limits)
+                    return await self._try(job, limits)
                 except WorkerDied as error:
                     reason = str(error)
         raise SandboxError(
@@ -99,6 +114,7 @@ class Sandbox:
         try:
             self._check_open()  # it may have closed while the worker started
             outcome = await worker.run(job, limits)
+            self._memory.keep(job, limits, outcome)
             self._idle.append(worker)
             return outcome
         finally:

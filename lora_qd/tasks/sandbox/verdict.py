@@ -21,7 +21,7 @@ def outcome_of(answer: dict[str, Any], limits: Limits) -> Outcome:
         reason = _reason_by_limit(limits)[limit]
     else:
         reason = _failure(answer["status"], answer["error"])
-    return Outcome(not reason, answer["output"], reason, answer["files"])
+    return Outcome(not reason, answer["output"], reason, answer["files"], limit)
 
 
 def was_killed(answer: dict[str, Any], limits: Limits) -> bool:
