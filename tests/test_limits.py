@@ -40,10 +40,19 @@ def functions_where(paths, predicate):
     ]
 
 
+def is_command(function):
+    """Whether it is a verb of the command line, whose parameters are its options."""
+    return any(
+        isinstance(each, ast.Call) and getattr(each.func, "attr", "") == "command"
+        for each in function.decorator_list
+    )
+
+
 def num_lines(function):
-    """Lines of code: the docstring is not counted, it may be long."""
-    lines = function.end_lineno - function.lineno + 1
+    """Lines of code: the docstring is not counted, nor are a command's options."""
     first = function.body[0]
+    start = first.lineno if is_command(function) else function.lineno
+    lines = function.end_lineno - start + 1
     if ast.get_docstring(function) is None:
         return lines
     return lines - (first.end_lineno - first.lineno + 1)
@@ -55,6 +64,8 @@ def positional_of(function):
 
 
 def num_parameters(function):
+    if is_command(function):
+        return 0
     return len(positional_of(function)) + len(function.args.kwonlyargs)
 
 

@@ -32,6 +32,16 @@ Overrides = Annotated[
     typer.Argument(help="Config values to change, like search.children=600."),
 ]
 
+Adapters = Annotated[
+    list[str],
+    typer.Argument(help="PEFT directories, or Hub ids as owner/name[/folder][@rev]."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
+METHODS_HELP = (  # a test holds it to the table of methods, whose import is slow
+    "linear, task-arithmetic, cat, slerp, ties, dare, dare-ties, della, breadcrumbs, "
+    "knots, tsv-m or iso-c."
+)
+
 
 @app.callback()
 def _options(
@@ -107,6 +117,71 @@ def export(
     from lora_qd.cli.exporting import export_member
 
     export_member(run, member=member, out=out)
+
+
+@app.command()
+def merge(  # noqa: PLR0913 - its options
+    adapters: Adapters,
+    out: Annotated[Path, typer.Option(help="The PEFT directory to write.")],
+    weights: Annotated[
+        str | None, typer.Option(help="One per adapter, like 0.6,0.4; default: equal.")
+    ] = None,
+    method: Annotated[str, typer.Option(help=METHODS_HELP)] = "linear",
+    rank: Annotated[
+        int | None, typer.Option(help="Of the result; default: the adapters' largest.")
+    ] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Keep everything, at whatever rank.")
+    ] = False,
+    density: Annotated[
+        float | None,
+        typer.Option(help="Share of entries kept (ties, dare, della ...)."),
+    ] = None,
+    scale: Annotated[
+        float | None, typer.Option(help="Factor on the result (ties, knots, della).")
+    ] = None,
+    share: Annotated[
+        float | None, typer.Option(help="Share of singular directions kept (tsv-m).")
+    ] = None,
+    epsilon: Annotated[
+        float | None, typer.Option(help="Spread of the drop probability (della).")
+    ] = None,
+    gamma: Annotated[
+        float | None, typer.Option(help="Share of largest entries cut (breadcrumbs).")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of dare, dare-ties and della.")] = 0,
+    dtype: Annotated[
+        str, typer.Option(help="bfloat16, float16 or float32.")
+    ] = "bfloat16",
+    force: Annotated[
+        bool, typer.Option("--force", help="Merge although the bases' names differ.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Merge adapters into one adapter: no base model, no GPU, no dense matrices."""
+    from lora_qd.cli.merging import chosen, parse_weights, show_merge
+    from lora_qd.store.merging import MergeOrder
+
+    given = {"density": density, "scale": scale, "share": share}
+    order = MergeOrder(
+        method=method,
+        weights=parse_weights(weights, len(adapters)),
+        parameters=chosen({**given, "epsilon": epsilon, "gamma": gamma}),
+        rank=rank,
+        is_exact=exact,
+        dtype=dtype,
+        seed=seed,
+        is_forced=force,
+    )
+    show_merge(adapters, out, order, as_json=as_json)
+
+
+@app.command()
+def inspect(adapters: Adapters, as_json: Json = False) -> None:
+    """Measure adapters, alone and against each other: norms, ranks, likeness."""
+    from lora_qd.cli.merging import show_inspection
+
+    show_inspection(adapters, as_json=as_json)
 
 
 @tiny.command("build")

@@ -67,7 +67,8 @@ def _extended(
     X = torch.from_numpy(np.concatenate(unit, axis=1)).to(device, torch.float64)
     own = torch.from_numpy(Q).to(device, torch.float64)
     largest = float(torch.linalg.matrix_norm(X, ord=2)) if Q.shape[1] else None
-    for _ in range(2):  # once leaves rounding errors of the size of what is left
+    # Once leaves rounding errors of the size of what is left.
+    for _ in range(2 if Q.shape[1] else 0):
         X = X - own @ (own.mT @ X)
     new = _orthonormal(X, tolerance, largest)
     if new.shape[1] == 0 and Q.shape[1] == 0:
@@ -87,10 +88,10 @@ def _orthonormal(
         largest: by default the largest singular value of ``X``.
     """
     Q, R = torch.linalg.qr(X)
-    P, S, _ = torch.linalg.svd(R)
+    P, S, _ = torch.linalg.svd(R)  # R has the singular values of X
     scale = float(S[0]) if largest is None else largest
     num_kept = int((tolerance * max(scale, _TINY) < S).sum())
-    basis: torch.Tensor = Q @ P[:, :num_kept]
+    basis: torch.Tensor = Q if num_kept == len(S) else Q @ P[:, :num_kept]
     return basis
 
 

@@ -5,11 +5,13 @@ U and V are orthonormal, so all of it holds for the dense deltas.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
 from lora_qd.factors.cores import Svd, svds
 from lora_qd.factors.low_rank import Matrix
+from lora_qd.factors.stacks import check_alike
 from lora_qd.records import Cores
 
 _ZERO = 1e-6
@@ -36,7 +38,8 @@ class Spectrum:
     @property
     def rank(self) -> int:
         """The largest rank of a module."""
-        return max(int(np.count_nonzero(S)) for S in self.by_module.values())
+        ranks = [int(np.count_nonzero(S)) for S in self.by_module.values()]
+        return max(ranks, default=0)
 
     @property
     def effective_rank(self) -> float:
@@ -71,42 +74,71 @@ def spectrum(member: Cores) -> Spectrum:
 
 
 def cosines(first: Cores, second: Cores) -> dict[str, float]:
-    """Return the cosine of each module's deltas; 0 where one is zero."""
+    """Return the cosine of each module's deltas; 0 where one is zero.
+
+    Raises:
+        ValueError: the members are not of one space.
+    """
+    check_alike([first, second])
     return {module: _cosine(first[module], second[module]) for module in first}
 
 
 def similarity(first: Cores, second: Cores, *, directions: int = 8) -> Similarity:
-    """Compare two members.
+    """Compare two members, as :func:`similarities` compares many."""
+    return similarities([first, second], directions=directions)[0, 1]
+
+
+def similarities(
+    members: Sequence[Cores], *, directions: int = 8
+) -> dict[tuple[int, int], Similarity]:
+    """Compare every two members ``i < j``, by the SVD of each of them once.
 
     Args:
-        first: a member.
-        second: another of the same core space.
+        members: of one core space.
         directions: at most so many leading singular vectors span the subspaces that
-            are compared.
+            are compared; as many as both have where one has fewer.
 
     Raises:
-        ValueError: ``directions`` is below 1.
+        ValueError: ``directions`` is below 1, or the members are not of one space.
     """
     if directions < 1:
-        raise ValueError(f"expected at least 1 direction, but got {directions}")
-    parts = [svds(member) for member in (first, second)]
-    spectra = [_spectrum(part).by_module for part in parts]
-    out, in_, values = [], [], []
-    for module in first:
-        ranks = [int(np.count_nonzero(spectra[i][module])) for i in range(2)]
+        raise ValueError(
+            f"expected at least 1 direction, but got {directions}; 8 are a usual number"
+        )
+    if not members:
+        return {}
+    check_alike(members)
+    parts = [svds(member) for member in members]
+    return {
+        (i, j): Similarity(
+            _cosine(_flat(members[i]), _flat(members[j])),
+            *_mean_likeness(parts[i], parts[j], directions),
+        )
+        for i, j in combinations(range(len(members)), 2)
+    }
+
+
+def _mean_likeness(
+    first: Mapping[str, Svd], second: Mapping[str, Svd], directions: int
+) -> tuple[float, float, float]:
+    """Return output and input subspace and spectral similarity, mean over modules.
+
+    A module that is zero in one of them does not count.
+    """
+    spectra = _spectrum(first).by_module, _spectrum(second).by_module
+    rows = []
+    for module, one in first.items():
+        ranks = [int(np.count_nonzero(spectrum[module])) for spectrum in spectra]
         k = min(directions, *ranks)
-        if k == 0:
-            continue  # a module that one of them lacks
-        one, other = parts[0][module], parts[1][module]
-        out.append(_overlap(one.P[:, :k].T @ other.P[:, :k]))
-        in_.append(_overlap(one.Qt[:k] @ other.Qt[:k].T))
-        values.append(_cosine(spectra[0][module], spectra[1][module]))
-    return Similarity(
-        cosine=_cosine(_flat(first), _flat(second)),
-        output_subspace=_mean(out),
-        input_subspace=_mean(in_),
-        spectral=_mean(values),
-    )
+        if k > 0:
+            other = second[module]
+            out = _overlap(one.P[:, :k].T @ other.P[:, :k])
+            in_ = _overlap(one.Qt[:k] @ other.Qt[:k].T)
+            rows.append((out, in_, _cosine(spectra[0][module], spectra[1][module])))
+    if not rows:
+        return 0.0, 0.0, 0.0
+    out, in_, spectral = np.mean(rows, axis=0).tolist()
+    return out, in_, spectral
 
 
 def _spectrum(parts: Mapping[str, Svd]) -> Spectrum:
@@ -117,7 +149,7 @@ def _spectrum(parts: Mapping[str, Svd]) -> Spectrum:
 
 def _overlap(inner: Matrix) -> float:
     """Return the share of k directions that two subspaces have in common."""
-    return float(np.sum(inner**2)) / len(inner)
+    return min(1.0, float(np.sum(inner**2)) / len(inner))
 
 
 def _effective_rank(S: Matrix) -> float:
@@ -132,8 +164,4 @@ def _flat(member: Cores) -> Matrix:
 def _cosine(first: Matrix, second: Matrix) -> float:
     one, other = first.astype(np.float64).ravel(), second.astype(np.float64).ravel()
     norms = float(np.linalg.norm(one) * np.linalg.norm(other))
-    return float(one @ other) / norms if norms > 0 else 0.0
-
-
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if values else 0.0
+    return min(1.0, max(-1.0, float(one @ other) / norms)) if norms > 0 else 0.0

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from lora_qd.errors import InputError
 from lora_qd.experts.config import ExpertConfig, TrainingConfig
+from lora_qd.factors.merging import METHODS
 from lora_qd.records import Split
 from lora_qd.search import CycleQDSettings
 from lora_qd.variation import MutationForm, SelectionForm
@@ -42,6 +43,9 @@ class SearchConfig(_Strict):
     """Highest factor of that weight."""
     parents: int = Field(default=3, ge=2)
     """Elites that a child is bred from; the paper's two, or more."""
+    crossover: str = "linear"
+    """The merging method that makes a child: `linear` is the paper's; `slerp`, `ties`
+    and what else `loraqd merge` knows have their default parameters."""
     crossover_sigma: float = Field(default=0.5, ge=0)
     """Standard deviation of the crossover weights around 1."""
     granularity: Granularity = Granularity.MODEL
@@ -59,6 +63,18 @@ class SearchConfig(_Strict):
     """Bound of the mutation's draws."""
     seed_merges: bool = True
     """Whether the archives also start from the static merges."""
+
+    @model_validator(mode="after")
+    def _check_crossover(self) -> Self:
+        if self.crossover not in METHODS:
+            raise ValueError(
+                f"crossover is one of {', '.join(METHODS)}, not {self.crossover!r}"
+            )
+        if self.crossover != "linear" and self.granularity is Granularity.MODULE:
+            raise ValueError("granularity: module is for crossover: linear only")
+        if self.crossover == "slerp" and self.parents != 2:
+            raise ValueError("crossover: slerp takes parents: 2")
+        return self
 
     def settings(self, merge_gains: tuple[float, ...]) -> CycleQDSettings:
         """Return what the searcher takes."""

@@ -18,6 +18,8 @@ class CycleQDSettings:
     """Bounds of the elite weights."""
     parents: int = 3
     """Elites that a child is bred from."""
+    crossover: str = "linear"
+    """The merging method that makes a child of its parents."""
     crossover_sigma: float = 0.5
     """Standard deviation of the crossover weights around 1."""
     granularity: Granularity = Granularity.MODEL

@@ -5,6 +5,7 @@ Knows neither how archives are stored nor who scores a child.
 
 from lora_qd.variation.aggregation import aggregate, softmax_weights
 from lora_qd.variation.crossover import Crossing, crossover
+from lora_qd.variation.merge_crossover import merge_crossover
 from lora_qd.variation.mutation import MutationForm, mutate
 from lora_qd.variation.selection import (
     SelectionForm,
@@ -20,6 +21,7 @@ __all__ = [
     "aggregate",
     "crossover",
     "elite_probabilities",
+    "merge_crossover",
     "mutate",
     "sample_elites",
     "softmax_weights",

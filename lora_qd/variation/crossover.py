@@ -73,10 +73,10 @@ def crossover(
         )
     gain = float(np.exp(rng.normal(0.0, gain_sigma)))
     if granularity is Granularity.MODEL:
-        one = _shares(rng, sigma, len(parents))
+        one = draw_shares(rng, sigma, len(parents))
         by_module = dict.fromkeys(parents[0], one)
     else:
-        by_module = {m: _shares(rng, sigma, len(parents)) for m in parents[0]}
+        by_module = {m: draw_shares(rng, sigma, len(parents)) for m in parents[0]}
     cores = {
         module: _mean([p[module] for p in parents], shares, keep_norm, gain)
         for module, shares in by_module.items()
@@ -92,23 +92,29 @@ def mean_of(
     return {m: _mean([c[m] for c in members], shares, keep_norm) for m in members[0]}
 
 
+def with_norm_of(
+    child: Matrix, parents: Sequence[Matrix], shares: Sequence[float]
+) -> Matrix:
+    """Return one module's child, as long as its parents are on average."""
+    norms = [float(np.linalg.norm(parent)) for parent in parents]
+    wanted = float(np.average(norms, weights=np.abs(shares)))
+    got = float(np.linalg.norm(child))
+    # Parents that cancel leave rounding errors, which nobody wants blown up.
+    return child * (wanted / got) if got > _SMALLEST_SUM * wanted else child
+
+
 def _mean(
     blocks: Sequence[Matrix],
     shares: Sequence[float],
     keep_norm: bool,
     gain: float = 1.0,
 ) -> Matrix:
-    mean = sum_of(blocks, [gain * share for share in shares])
     if not keep_norm:
-        return mean
-    norms = [float(np.linalg.norm(block)) for block in blocks]
-    wanted = gain * float(np.average(norms, weights=np.abs(shares)))
-    got = float(np.linalg.norm(mean))
-    # Parents that cancel leave rounding errors, which nobody wants blown up.
-    return mean * (wanted / got) if got > _SMALLEST_SUM * wanted else mean
+        return sum_of(blocks, [gain * share for share in shares])
+    return gain * with_norm_of(sum_of(blocks, shares), blocks, shares)
 
 
-def _shares(rng: Generator, sigma: float, num: int) -> tuple[float, ...]:
+def draw_shares(rng: Generator, sigma: float, num: int) -> tuple[float, ...]:
     """Draw ``w_i / sum_i w_i``."""
     while True:
         weights = rng.normal(1.0, sigma, size=num)

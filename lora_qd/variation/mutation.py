@@ -29,7 +29,8 @@ class MutationForm(StrEnum):
     """Each singular component goes with probability ``w_max``; the others stay as they
     are, so that the child shrinks."""
     ROTATE = "rotate"
-    """P and Q are each turned by ``w_max`` radians or so, S stays."""
+    """P and Q are each turned at random by about ``w_max`` radians, S stays; exactly
+    orthogonal, so that norm and spectrum stay too."""
     GAUSSIAN = "gaussian"
     """The control: Gaussian noise of ``w_max`` times the norm of each core."""
     NONE = "none"
@@ -54,10 +55,14 @@ def mutate(
         w_max: its strength; what it bounds is said at each form.
 
     Raises:
-        ValueError: ``w_max`` is negative, or above 1 as a probability.
+        ValueError: ``w_max`` is negative or not finite, or above 1 as a probability.
     """
-    if w_max < 0 or (form is MutationForm.MASK and w_max > 1):
-        raise ValueError(f"expected w_max >= 0, and at most 1 to mask, but got {w_max}")
+    most = 1.0 if form is MutationForm.MASK else np.finfo(np.float32).max
+    if not 0 <= w_max <= most:
+        raise ValueError(
+            f"expected a finite w_max >= 0, and at most 1 to mask, but got {w_max}; "
+            "0.1 is a usual one"
+        )
     if form is MutationForm.NONE:
         return child
     if form is MutationForm.GAUSSIAN:

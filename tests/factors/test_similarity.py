@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from lora_qd.factors import CoreSpace, LowRank
-from lora_qd.factors.similarity import cosines, similarity, spectrum
+from lora_qd.factors.similarity import (
+    cosines,
+    similarities,
+    similarity,
+    spectrum,
+)
 
 
 def experts_of(seed, *, ranks=(4, 3), shape=(30, 20), modules=2):
@@ -117,3 +122,30 @@ def test_no_directions_are_refused():
     member = members_of(experts_of(6))[0]
     with pytest.raises(ValueError, match="at least 1 direction"):
         similarity(member, member, directions=0)
+
+
+def test_many_members_are_compared_two_by_two():
+    members = members_of(experts_of(7, ranks=(4, 3, 2)))
+    pairs = similarities(members, directions=2)
+    assert list(pairs) == [(0, 1), (0, 2), (1, 2)]
+    for (i, j), result in pairs.items():
+        assert result == similarity(members[i], members[j], directions=2)
+    assert similarities(members[:1]) == similarities([]) == {}
+
+
+@pytest.mark.parametrize("measure", [cosines, similarity])
+def test_members_of_different_spaces_are_refused(measure):
+    first = {"m": np.eye(3, dtype=np.float32)}
+    with pytest.raises(ValueError, match=r"'m' has cores \(3, 3\) and \(2, 2\)"):
+        measure(first, {"m": np.eye(2, dtype=np.float32)})
+    with pytest.raises(ValueError, match="only one of members 1 and 2 has 'm'"):
+        measure(first, {"n": np.eye(3, dtype=np.float32)})
+
+
+def test_no_measure_of_a_member_against_itself_exceeds_one():
+    for seed in range(8, 14):
+        (member,) = members_of(experts_of(seed, ranks=(4,)))
+        result = similarity(member, member)
+        assert result.cosine <= 1.0
+        assert max(result.output_subspace, result.input_subspace) <= 1.0
+        assert result.spectral <= 1.0

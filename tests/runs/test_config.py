@@ -59,6 +59,8 @@ def test_an_override_changes_a_nested_value(tmp_path):
         ("search.children=-1", "search.children: .*greater than or equal to 0"),
         ("search.children=many", "search.children: .*valid integer"),
         ("seed.x=1", "'seed' in 'seed.x=1' to be a mapping"),
+        ("search.crossover=tie", "search: .*crossover is one of linear, .*'tie'"),
+        ("search.crossover=slerp", "search: .*slerp takes parents: 2"),
         ("search.mutation=wild", "search.mutation: .*'multiply', 'relative'"),
         ("engine.dtype=int3", "engine.dtype: "),
         ("seed=[", "a YAML value in"),

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 from numpy.random import Generator
 
-from lora_qd.factors.cores import same_shapes
 from lora_qd.factors.low_rank import Matrix
 from lora_qd.factors.merging.methods import METHODS, MergeMethod
-from lora_qd.factors.merging.weights import Weight, weights_of
+from lora_qd.factors.merging.weights import Weight, check_patterns, weights_of
+from lora_qd.factors.stacks import stacks
 from lora_qd.records import Cores
 
 
@@ -20,18 +19,21 @@ def merge(
     rng: Generator | None = None,
     **parameters: float,
 ) -> Cores:
-    """Merge members of one core space into one.
+    """Merge members of one core space into one, computed in float64.
 
     Args:
         members: at least one.
         weights: one per member, a number or numbers by pattern of module names.
         method: a name out of ``METHODS``, which says what each one does.
-        rng: what the random methods draw from, module shape by module shape.
+        rng: what the random methods draw from, module by module; modules of one core
+            shape come together, otherwise in the members' order.
         parameters: the method's own; those left out have their defaults.
 
     Raises:
-        ValueError: no members, not one weight per member, no such method or parameter,
-            a value out of range, or no ``rng`` where one is needed.
+        ValueError: no members, not one weight per member, a weight that is not finite
+            or matches nothing, no such method or parameter, a value out of range, no
+            ``rng`` where one is needed, or members that do not fit together or hold
+            NaN or inf.
     """
     chosen = _method(method)
     values = _values(method, chosen, parameters)
@@ -42,13 +44,13 @@ def merge(
         )
     if chosen.is_random and rng is None:
         raise ValueError(f"expected an rng for {method}, which draws; pass one")
+    check_patterns(list(members[0]), weights)
     options = {**values, "rng": rng} if chosen.is_random else values
     merged: dict[str, Matrix] = {}
-    for modules in same_shapes(members[0]):
-        X = np.stack([np.stack([cores[m] for m in modules]) for cores in members])
-        w = weights_of(modules, weights)
-        cores = chosen.function(X.astype(np.float64), w, **options)
-        merged |= dict(zip(modules, cores.astype(X.dtype), strict=True))
+    for modules, X in stacks(members):
+        cores = chosen.function(X, weights_of(modules, weights), **options)
+        dtype = members[0][modules[0]].dtype
+        merged |= dict(zip(modules, cores.astype(dtype), strict=True))
     return {module: merged[module] for module in members[0]}
 
 
@@ -73,9 +75,7 @@ def _values(
         )
     values = {key: p.default for key, p in method.parameters.items()} | dict(given)
     for key, value in values.items():
-        bounds = method.parameters[key]
-        if not bounds.low < value <= bounds.high:
-            raise ValueError(
-                f"expected {key} in ({bounds.low:g}, {bounds.high:g}], but got {value}"
-            )
+        parameter = method.parameters[key]
+        if not parameter.admits(value):
+            raise ValueError(f"expected {key} in {parameter.range}, but got {value}")
     return values

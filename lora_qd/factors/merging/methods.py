@@ -11,11 +11,24 @@ from lora_qd.factors.merging import elementwise, spectral, sums
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A number that a method takes, in ``(low, high]``."""
+    """A number that a method takes, between two bounds."""
 
     default: float
     low: float
+    """Excluded, unless ``has_low``."""
     high: float
+    """Included."""
+    has_low: bool = False
+
+    @property
+    def range(self) -> str:
+        """The interval, like ``(0, 1]``."""
+        return f"{'[' if self.has_low else '('}{self.low:g}, {self.high:g}]"
+
+    def admits(self, value: float) -> bool:
+        """Return whether the value lies in the interval; NaN does not."""
+        is_low = value == self.low and self.has_low
+        return is_low or self.low < value <= self.high
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +93,13 @@ METHODS: Mapping[str, MergeMethod] = {
     "della": MergeMethod(
         "drop small entries more often, then elect signs",
         _della,
-        {**_TRIM, "epsilon": Parameter(default=0.15, low=0.0, high=1.0)},
+        {**_TRIM, "epsilon": Parameter(0.15, 0.0, 1.0, has_low=True)},
         True,
     ),
     "breadcrumbs": MergeMethod(
         "drop the largest and the smallest entries, sum",
         _breadcrumbs,
-        {"density": _DENSITY, "gamma": Parameter(default=0.01, low=0.0, high=0.5)},
+        {"density": _DENSITY, "gamma": Parameter(0.01, 0.0, 0.5, has_low=True)},
     ),
     "knots": MergeMethod("TIES in one shared SVD", spectral.knots, _TRIM),
     "tsv-m": MergeMethod(
