@@ -137,7 +137,7 @@ def merge(  # noqa: PLR0913 - its options
         float | None,
         typer.Option(help="Share of entries kept (ties, dare, della ...)."),
     ] = None,
-    scale: Annotated[
+    gain: Annotated[
         float | None, typer.Option(help="Factor on the result (ties, knots, della).")
     ] = None,
     share: Annotated[
@@ -162,7 +162,7 @@ def merge(  # noqa: PLR0913 - its options
     from lora_qd.cli.merging import chosen, parse_weights, show_merge
     from lora_qd.store.merging import MergeOrder
 
-    given = {"density": density, "scale": scale, "share": share}
+    given = {"density": density, "gain": gain, "share": share}
     order = MergeOrder(
         method=method,
         weights=parse_weights(weights, len(adapters)),

@@ -1,7 +1,7 @@
 """CycleQD (arXiv 2410.14735) on cores: one archive per task, the objective rotates.
 
 1. The experts and a sweep of static merges are scored and offered to all archives.
-2. Generation t works on archive ``t mod K``: two elites, crossover, SVD mutation.
+2. Generation t works on archive ``t mod K``: elites, crossover, tilt, mutation.
 3. Every child is offered to all K archives.
 
 Not done here: scoring, storage, and the decision how many children are in flight.

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 from lora_qd.errors import InputError
 from lora_qd.factors import CoreSpace
-from lora_qd.factors.similarity import Similarity, similarity, spectrum
+from lora_qd.factors.similarity import Similarity, similarities, spectrum
 from lora_qd.records import Cores
 from lora_qd.store.adapters import Adapter, load_adapter
 from lora_qd.store.hub_adapters import fetch_adapter
@@ -120,7 +119,7 @@ def measure(
             )
         )
     pairs = [
-        Pair(references[i], references[j], similarity(members[i], members[j]))
-        for i, j in combinations(range(len(members)), 2)
+        Pair(references[i], references[j], alike)
+        for (i, j), alike in similarities(members).items()
     ]
     return Inspection(tuple(measures), tuple(pairs))

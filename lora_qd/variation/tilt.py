@@ -7,10 +7,10 @@ go is drawn for every child, so that selection decides.
 
 import numpy as np
 
-from lora_qd.factors import Matrix, svd
+from lora_qd.factors import Matrix, Svd, svds
 from lora_qd.records import Cores
 
-_ZERO = 1e-6
+_ZERO = 1e-5
 """Singular values below this share of the largest are noise, and become 0."""
 
 
@@ -24,12 +24,14 @@ def tilt(child: Cores, exponent: float) -> Cores:
     """
     if exponent < 0:
         raise ValueError(f"expected an exponent >= 0, but got {exponent}")
-    return {module: _tilted(core, exponent) for module, core in child.items()}
+    return {
+        module: _tilted(parts, exponent).astype(child[module].dtype, copy=False)
+        for module, parts in svds(child).items()
+    }
 
 
-def _tilted(core: Matrix, exponent: float) -> Matrix:
-    parts = svd(core)
+def _tilted(parts: Svd, exponent: float) -> Matrix:
     shares = parts.S / max(float(parts.S[0]), 1e-30)
     S = np.where(shares > _ZERO, shares**exponent, 0.0)
     S *= np.linalg.norm(parts.S) / max(float(np.linalg.norm(S)), 1e-30)
-    return np.asarray((parts.P * S) @ parts.Qt).astype(core.dtype)
+    return np.asarray((parts.P * S.astype(parts.S.dtype)) @ parts.Qt)

@@ -289,3 +289,16 @@ def test_a_rank_below_one_is_refused(rank):
 def test_broken_factors_are_refused(B, A, scaling, message):
     with pytest.raises(ValueError, match=message):
         LowRank(B, A, scaling)
+
+
+@pytest.mark.gpu
+def test_a_graphics_card_gives_the_deltas_of_the_processor():
+    experts = random_experts(30)
+    deltas = []
+    for device in ("cpu", "cuda"):
+        space = CoreSpace.of(experts, device=device)
+        cores = weighted_sum([space.project(e) for e in experts], [0.5, 0.7, 0.2])
+        result = space.materialise(cores, rank=5)
+        deltas.append(dense(result.task_vector["layer.0"]))
+    error = np.linalg.norm(deltas[0] - deltas[1])
+    assert error <= 1e-4 * np.linalg.norm(deltas[0])

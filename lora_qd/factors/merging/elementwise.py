@@ -40,9 +40,9 @@ def elected(X: Matrix, w: Matrix) -> Matrix:
     return np.asarray(total / np.where(share > 0, share, 1.0))
 
 
-def ties(X: Matrix, w: Matrix, *, density: float, scale: float) -> Matrix:
-    """Return TIES: trim, elect signs, disjoint mean, times ``scale`` (lambda)."""
-    return scale * elected(trimmed(X, density), w)
+def ties(X: Matrix, w: Matrix, *, density: float, gain: float) -> Matrix:
+    """Return TIES: trim, elect signs, disjoint mean, times ``gain`` (lambda)."""
+    return gain * elected(trimmed(X, density), w)
 
 
 def dropped(X: Matrix, rng: Generator, density: float) -> Matrix:

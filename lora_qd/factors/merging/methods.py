@@ -45,8 +45,8 @@ class MergeMethod:
 
 
 _DENSITY = Parameter(default=0.5, low=0.0, high=1.0)
-_SCALE = Parameter(default=1.0, low=0.0, high=100.0)
-_TRIM = {"density": _DENSITY, "scale": _SCALE}
+_GAIN = Parameter(default=1.0, low=0.0, high=100.0)
+_TRIM = {"density": _DENSITY, "gain": _GAIN}
 
 
 def _dare(X: Matrix, w: Matrix, *, rng: Generator, density: float) -> Matrix:
@@ -54,9 +54,9 @@ def _dare(X: Matrix, w: Matrix, *, rng: Generator, density: float) -> Matrix:
 
 
 def _dare_ties(
-    X: Matrix, w: Matrix, *, rng: Generator, density: float, scale: float
+    X: Matrix, w: Matrix, *, rng: Generator, density: float, gain: float
 ) -> Matrix:
-    return scale * elementwise.elected(elementwise.dropped(X, rng, density), w)
+    return gain * elementwise.elected(elementwise.dropped(X, rng, density), w)
 
 
 def _della(
@@ -66,10 +66,10 @@ def _della(
     rng: Generator,
     density: float,
     epsilon: float,
-    scale: float,
+    gain: float,
 ) -> Matrix:
     kept = elementwise.dropped_by_rank(X, rng, density, epsilon)
-    return scale * elementwise.elected(kept, w)
+    return gain * elementwise.elected(kept, w)
 
 
 def _breadcrumbs(X: Matrix, w: Matrix, *, density: float, gamma: float) -> Matrix:

@@ -54,7 +54,7 @@ def tsv_m(X: Matrix, w: Matrix, *, share: float) -> Matrix:
     return np.asarray((L * np.concatenate(list(values), axis=-1)[:, None, :]) @ R)
 
 
-def knots(X: Matrix, w: Matrix, *, density: float, scale: float) -> Matrix:
+def knots(X: Matrix, w: Matrix, *, density: float, gain: float) -> Matrix:
     """Return TIES on the right parts of one SVD that all members share.
 
     KnOTS (Stoica et al., arXiv 2410.19735), see :func:`aligned`. The paper's entries
@@ -62,7 +62,7 @@ def knots(X: Matrix, w: Matrix, *, density: float, scale: float) -> Matrix:
     parts it is exact, with TIES a merge in another basis.
     """
     P, parts = aligned(X)
-    return np.asarray(P @ ties(parts, w, density=density, scale=scale))
+    return np.asarray(P @ ties(parts, w, density=density, gain=gain))
 
 
 def aligned(X: Matrix) -> tuple[Matrix, Matrix]:

@@ -62,7 +62,7 @@ def draws(members):
 @given(seed=seeds, shape=shapes, density=densities, num=st.integers(1, 4))
 def test_ties_is_the_papers_algorithm(seed, shape, density, num):
     members, w = members_of(seed, num, shape), weights_for(seed, num)
-    merged = merge(members, w, "ties", density=density, scale=1.5)
+    merged = merge(members, w, "ties", density=density, gain=1.5)
     for module in merged:
         kept = [dense_trim(c[module].astype(float), density) for c in members]
         expected = 1.5 * dense_election(kept, w)
@@ -74,7 +74,7 @@ def test_ties_by_hand():
         {"m": np.array([[3.0, -1.0, 0.5, 2.0]], np.float32)},
         {"m": np.array([[1.0, 4.0, -0.2, -2.5]], np.float32)},
     ]
-    merged = merge(members, [1.0, 1.0], "ties", density=0.5, scale=1.0)["m"]
+    merged = merge(members, [1.0, 1.0], "ties", density=0.5, gain=1.0)["m"]
     np.testing.assert_allclose(merged, [[3.0, 4.0, 0.0, -2.5]])
 
 

@@ -124,7 +124,7 @@ def test_modules_of_different_shapes_keep_their_order_and_values():
         ([1.0, 1.0], "linear", {"density": 0.5}, r"linear takes \(none\).*density"),
         ([1.0, 1.0], "ties", {"density": 0.0}, r"density in \(0, 1\], but got 0"),
         ([1.0, 1.0], "ties", {"density": float("nan")}, "density in"),
-        ([1.0, 1.0], "ties", {"scale": -1.0}, r"scale in \(0, 100\]"),
+        ([1.0, 1.0], "ties", {"gain": -1.0}, r"gain in \(0, 100\]"),
         ([1.0, 1.0], "tsv-m", {"share": 1.5}, r"share in \(0, 1\], but got 1.5"),
         ([1.0, 1.0], "breadcrumbs", {"gamma": -0.1}, r"gamma in \[0, 0.5\]"),
     ],

@@ -149,7 +149,7 @@ def test_the_aligned_parts_are_those_of_the_dense_joint_svd(seed):
 def test_knots_is_ties_on_the_parts_of_the_joint_svd(seed, density):
     members = members_of(seed, num=3, shape=(5, 7), modules=1)
     w = weights_for(seed, 3)
-    merged = merge(members, w, "knots", density=density, scale=1.2)["m0"]
+    merged = merge(members, w, "knots", density=density, gain=1.2)["m0"]
     joint = np.concatenate([c["m0"].astype(float) for c in members], axis=1)
     P, S, Qt = np.linalg.svd(joint, full_matrices=False)
     parts = [np.diag(S) @ Qt[:, 7 * k : 7 * (k + 1)] for k in range(3)]
