@@ -31,7 +31,7 @@ from shapes import module_shapes, num_bytes, random_expert
 
 from lora_qd.factors import CoreSpace, TaskVector
 from lora_qd.store.adapters import adapter_bytes
-from lora_qd.variation import MutationForm, crossover, mutate
+from lora_qd.variation import CrossoverSettings, MutationForm, crossover, mutate
 
 Times = list[float]
 """Seconds of every repeat."""
@@ -77,7 +77,7 @@ def measure(
     rng = np.random.default_rng(0)
 
     def child() -> object:
-        crossing = crossover(members[:2], rng, sigma=0.5)
+        crossing = crossover(members[:2], rng, CrossoverSettings(sigma=0.5))
         return mutate(
             crossing.cores, members[0], rng, form=MutationForm.RELATIVE, w_max=0.3
         )

@@ -87,11 +87,10 @@ def _print_pairs(console: Console, inspection: Inspection) -> None:
     table.add_column("")
     for name in ("cosine", "outputs shared", "inputs shared", "spectra alike"):
         table.add_column(name, justify="right")
-    names = [adapter.name for adapter in inspection.adapters]
     for pair in inspection.pairs:
         alike = pair.similarity
         table.add_row(
-            f"{names.index(pair.first) + 1}, {names.index(pair.second) + 1}",
+            f"{pair.first + 1}, {pair.second + 1}",
             f"{alike.cosine:+.3f}",
             f"{alike.output_subspace:.1%}",
             f"{alike.input_subspace:.1%}",

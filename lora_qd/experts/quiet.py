@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from lora_qd.store.hub_adapters import no_telemetry
+
 _LOGGERS = ("accelerate", "trl", "peft", "bitsandbytes", "transformers", "datasets")
 
 
@@ -23,7 +25,7 @@ def quiet_libraries() -> Iterator[None]:
             for logger in loggers:
                 logger.setLevel(logging.ERROR)
             _import_bitsandbytes()
-            with _no_telemetry(), _no_bars():
+            with no_telemetry(), _no_bars():
                 for logger in loggers:  # their imports set levels of their own
                     logger.setLevel(logging.ERROR)
                 yield
@@ -50,18 +52,6 @@ def _import_bitsandbytes() -> None:
             del sys.modules["kernels"]
         else:
             sys.modules["kernels"] = kernels
-
-
-@contextmanager
-def _no_telemetry() -> Iterator[None]:
-    from huggingface_hub import constants
-
-    was_disabled = constants.HF_HUB_DISABLE_TELEMETRY
-    try:
-        constants.HF_HUB_DISABLE_TELEMETRY = True
-        yield
-    finally:
-        constants.HF_HUB_DISABLE_TELEMETRY = was_disabled
 
 
 @contextmanager

@@ -6,7 +6,7 @@ No dense ``d_out x d_in`` matrix is ever formed here.
 
 from lora_qd.factors.basis import Basis
 from lora_qd.factors.core_space import CoreSpace, Materialised
-from lora_qd.factors.cores import Svd, add, norm, scaled, svd, svds, weighted_sum
+from lora_qd.factors.cores import Svd, norm, scaled, svd, svds, weighted_sum
 from lora_qd.factors.low_rank import LowRank, Matrix, TaskVector
 
 __all__ = [
@@ -17,7 +17,6 @@ __all__ = [
     "Matrix",
     "Svd",
     "TaskVector",
-    "add",
     "norm",
     "scaled",
     "svd",

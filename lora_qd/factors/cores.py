@@ -56,11 +56,6 @@ def scaled(cores: Cores, gain: float) -> Cores:
     return weighted_sum([cores], [gain])
 
 
-def add(first: Cores, second: Cores) -> Cores:
-    """Return the sum of two task vectors."""
-    return weighted_sum([first, second], [1.0, 1.0])
-
-
 def norm(cores: Cores) -> float:
     """Return the Frobenius norm of the whole task vector."""
     return float(np.sqrt(sum(np.sum(np.square(core)) for core in cores.values())))

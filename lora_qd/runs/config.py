@@ -12,7 +12,7 @@ from lora_qd.experts.config import ExpertConfig, TrainingConfig
 from lora_qd.factors.merging import METHODS
 from lora_qd.records import Split
 from lora_qd.search import CycleQDSettings
-from lora_qd.variation import MutationForm, SelectionForm
+from lora_qd.variation import CrossoverSettings, MutationForm, SelectionForm
 from lora_qd.variation.crossover import Granularity
 
 
@@ -79,10 +79,19 @@ class SearchConfig(_Strict):
     def settings(self, merge_gains: tuple[float, ...]) -> CycleQDSettings:
         """Return what the searcher takes."""
         loop = {"children", "batch", "lag", "cells", "seed_merges"}
+        crossing = {"crossover", "crossover_sigma", "granularity", "keep_norm"}
+        crossing |= {"gain_sigma"}
         return CycleQDSettings(
             num_cells=self.cells,
+            crossing=CrossoverSettings(
+                sigma=self.crossover_sigma,
+                method=self.crossover,
+                granularity=self.granularity,
+                gain_sigma=self.gain_sigma,
+                keep_norm=self.keep_norm,
+            ),
             static_gains=merge_gains if self.seed_merges else (),
-            **self.model_dump(exclude=loop),
+            **self.model_dump(exclude=loop | crossing),
         )
 
 

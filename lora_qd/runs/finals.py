@@ -66,7 +66,7 @@ class Finals:
         cores = aggregate(
             [member.cores for member in elites.values()],
             weights,
-            keep_norm=self.searcher.settings.keep_norm,
+            keep_norm=self.searcher.settings.crossing.keep_norm,
         )
         return Member(AGGREGATE, cores)
 

@@ -19,9 +19,7 @@ from lora_qd.factors import weighted_sum
 from lora_qd.records import Cores, Member, Proposal, Scores
 from lora_qd.search.settings import CycleQDSettings
 from lora_qd.variation import (
-    Crossing,
     crossover,
-    merge_crossover,
     mutate,
     sample_elites,
     tilt,
@@ -146,7 +144,7 @@ class CycleQD:
         s = self.settings
         rng = np.random.default_rng(SeedSequence(self.seed, spawn_key=(index,)))
         parents = self._parents(task, rng)
-        crossing = self._cross([self.cores_by_id[p.id] for p in parents], rng)
+        crossing = crossover([self.cores_by_id[p.id] for p in parents], rng, s.crossing)
         exponent = float(np.exp(rng.normal(0.0, s.tilt_sigma)))
         tilted = tilt(crossing.cores, exponent) if s.tilt_sigma else crossing.cores
         cores = mutate(tilted, self._experts[task], rng, form=s.mutation, w_max=s.w_max)
@@ -154,33 +152,13 @@ class CycleQD:
             "shares": crossing.shares,
             "gain": crossing.gain,
             "tilt": exponent,
-            "crossover": s.crossover,
-            "granularity": s.granularity.value,
+            "crossover": s.crossing.method,
+            "granularity": s.crossing.granularity.value,
             "mutation": s.mutation.value,
         }
         member = Member(f"{index:05d}-{content_hash(cores)[:12]}", cores)
         ids = tuple(parent.id for parent in parents)
         return Proposal(index, member, ids, task, recipe)
-
-    def _cross(self, parents: Sequence[Cores], rng: Generator) -> Crossing:
-        s = self.settings
-        if s.crossover == "linear":
-            return crossover(
-                parents,
-                rng,
-                sigma=s.crossover_sigma,
-                granularity=s.granularity,
-                gain_sigma=s.gain_sigma,
-                keep_norm=s.keep_norm,
-            )
-        return merge_crossover(
-            parents,
-            rng,
-            method=s.crossover,
-            sigma=s.crossover_sigma,
-            gain_sigma=s.gain_sigma,
-            keep_norm=s.keep_norm,
-        )
 
     def _parents(self, task: str, rng: Generator) -> tuple[Elite, ...]:
         s = self.settings

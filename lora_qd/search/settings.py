@@ -1,9 +1,8 @@
 """The operators of CycleQD and their parameters."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from lora_qd.variation import MutationForm, SelectionForm
-from lora_qd.variation.crossover import Granularity
+from lora_qd.variation import CrossoverSettings, MutationForm, SelectionForm
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,15 +17,10 @@ class CycleQDSettings:
     """Bounds of the elite weights."""
     parents: int = 3
     """Elites that a child is bred from."""
-    crossover: str = "linear"
-    """The merging method that makes a child of its parents."""
-    crossover_sigma: float = 0.5
-    """Standard deviation of the crossover weights around 1."""
-    granularity: Granularity = Granularity.MODEL
-    keep_norm: bool = True
-    """Whether a child is as long as its parents."""
-    gain_sigma: float = 0.1
-    """Standard deviation of the child's log gain."""
+    crossing: CrossoverSettings = field(
+        default_factory=lambda: CrossoverSettings(0.5, gain_sigma=0.1, keep_norm=True)
+    )
+    """How the parents become a child."""
     tilt_sigma: float = 0.4
     """Standard deviation of the log exponent on the child's singular values."""
     mutation: MutationForm = MutationForm.RELATIVE

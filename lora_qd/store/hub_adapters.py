@@ -62,7 +62,7 @@ def fetch_adapter(reference: str, *, revision: str | None = None) -> Path:
     if os.path.exists(local):
         return _local_directory(Path(local), revision)
     adapter = _parsed(reference, revision)
-    with _no_telemetry(), _failures_in_one_line(adapter):
+    with no_telemetry(), _failures_in_one_line(adapter):
         return _download(adapter)
 
 
@@ -195,7 +195,7 @@ def _no_answer() -> tuple[type[Exception], ...]:
 
 
 @contextmanager
-def _no_telemetry() -> Iterator[None]:
+def no_telemetry() -> Iterator[None]:
     """Keep what else is installed out of the requests' headers."""
     from huggingface_hub import constants
 

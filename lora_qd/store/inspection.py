@@ -32,8 +32,9 @@ class AdapterMeasures:
 class Pair:
     """How alike two adapters are."""
 
-    first: str
-    second: str
+    first: int
+    second: int
+    """Places in ``Inspection.adapters``, from 0."""
     similarity: Similarity
 
 
@@ -118,8 +119,5 @@ def measure(
                 effective_rank=seen.effective_rank,
             )
         )
-    pairs = [
-        Pair(references[i], references[j], alike)
-        for (i, j), alike in similarities(members).items()
-    ]
+    pairs = [Pair(i, j, alike) for (i, j), alike in similarities(members).items()]
     return Inspection(tuple(measures), tuple(pairs))

@@ -4,8 +4,7 @@ Knows neither how archives are stored nor who scores a child.
 """
 
 from lora_qd.variation.aggregation import aggregate, softmax_weights
-from lora_qd.variation.crossover import Crossing, crossover
-from lora_qd.variation.merge_crossover import merge_crossover
+from lora_qd.variation.crossover import Crossing, CrossoverSettings, crossover
 from lora_qd.variation.mutation import MutationForm, mutate
 from lora_qd.variation.selection import (
     SelectionForm,
@@ -16,12 +15,12 @@ from lora_qd.variation.tilt import tilt
 
 __all__ = [
     "Crossing",
+    "CrossoverSettings",
     "MutationForm",
     "SelectionForm",
     "aggregate",
     "crossover",
     "elite_probabilities",
-    "merge_crossover",
     "mutate",
     "sample_elites",
     "softmax_weights",

@@ -5,7 +5,7 @@ import pytest
 
 from lora_qd.factors import CoreSpace, LowRank
 from lora_qd.search import CycleQD, CycleQDSettings
-from lora_qd.variation import MutationForm, SelectionForm
+from lora_qd.variation import CrossoverSettings, MutationForm, SelectionForm
 
 TASKS = ("code", "database", "shell")
 
@@ -126,7 +126,7 @@ def test_the_settings_of_paper_and_released_code_run():
     paper = {"mutation": MutationForm.MULTIPLY, "w_max": 2.0}
     released = {"mutation": MutationForm.EXPERT, "selection": SelectionForm.RELEASED}
     for settings in (paper, released):
-        born = run(new_searcher(gain_sigma=0.0, **settings))
+        born = run(new_searcher(crossing=CrossoverSettings(0.5), **settings))
         assert all(c.recipe["gain"] == 1.0 for c in born if c.parents)
 
 

@@ -201,6 +201,8 @@ def test_an_inspection_measures_every_adapter_and_every_pair(two, tmp_path):
         for path in two
     ]
     assert [a.norm for a in inspection.adapters][:2] == pytest.approx(norms, rel=1e-5)
+    places = [(pair.first, pair.second) for pair in inspection.pairs]
+    assert places == [(0, 1), (0, 2), (1, 2)]
     cosines = [pair.similarity.cosine for pair in inspection.pairs]
     assert len(cosines) == 3
     assert cosines[1] == pytest.approx(1.0, abs=1e-5)  # the first and its copy

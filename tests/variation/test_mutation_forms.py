@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lora_qd.factors import CoreSpace, LowRank
-from lora_qd.variation import MutationForm, crossover, mutate
+from lora_qd.variation import CrossoverSettings, MutationForm, crossover, mutate
 
 
 @pytest.fixture
@@ -156,8 +156,7 @@ def descend(dtype, *, w_max, keep_norm, follow):
         crossing = crossover(
             [members[i], members[j]],
             np.random.default_rng(step),
-            sigma=0.2,
-            keep_norm=keep_norm,
+            CrossoverSettings(sigma=0.2, keep_norm=keep_norm),
         )
         members[i] = mutate(
             crossing.cores,

@@ -6,6 +6,7 @@ import pytest
 from lora_qd.archive import Elite
 from lora_qd.factors import CoreSpace, LowRank, norm, scaled
 from lora_qd.variation import (
+    CrossoverSettings,
     MutationForm,
     SelectionForm,
     aggregate,
@@ -101,7 +102,7 @@ def test_elite_weights_out_of_order_are_refused(low, high):
 
 def test_crossover_keeps_the_sum_of_the_coefficients(rng):
     cores = random_cores(1)
-    child = crossover([cores, cores], rng, sigma=0.5)
+    child = crossover([cores, cores], rng, CrossoverSettings(sigma=0.5))
     for module, core in cores.items():
         np.testing.assert_allclose(child.cores[module], core, atol=1e-5)
 
@@ -109,7 +110,9 @@ def test_crossover_keeps_the_sum_of_the_coefficients(rng):
 @pytest.mark.parametrize("granularity", list(Granularity))
 def test_crossover_is_the_dense_weighted_mean(rng, granularity):
     first, second = random_cores(1), random_cores(2)
-    child = crossover([first, second], rng, sigma=0.5, granularity=granularity)
+    child = crossover(
+        [first, second], rng, CrossoverSettings(sigma=0.5, granularity=granularity)
+    )
     shares = []
     for m in first:
         a, b = first[m].astype(np.float64), second[m].astype(np.float64)
@@ -128,22 +131,27 @@ def test_crossover_is_the_dense_weighted_mean(rng, granularity):
 
 def test_crossover_without_spread_is_the_mean(rng):
     first, second = random_cores(1), random_cores(2)
-    child = crossover([first, second], rng, sigma=0.0)
+    child = crossover([first, second], rng, CrossoverSettings(sigma=0.0))
     assert child.shares == (0.5, 0.5)
     assert child.gain == 1.0
 
 
 def test_the_gain_scales_the_whole_child():
     parents = [random_cores(1), random_cores(2)]
-    child = crossover(parents, np.random.default_rng(5), sigma=0.0, gain_sigma=0.3)
-    plain = crossover(parents, np.random.default_rng(5), sigma=0.0)
+    child = crossover(
+        parents, np.random.default_rng(5), CrossoverSettings(sigma=0.0, gain_sigma=0.3)
+    )
+    plain = crossover(parents, np.random.default_rng(5), CrossoverSettings(sigma=0.0))
     assert child.gain != 1.0
     assert norm(child.cores) == pytest.approx(child.gain * norm(plain.cores), rel=1e-5)
 
 
 def test_crossover_weights_never_blow_up(rng):
     parents = [random_cores(1), random_cores(2)]
-    shares = [crossover(parents, rng, sigma=5.0).shares[0] for _ in range(300)]
+    shares = [
+        crossover(parents, rng, CrossoverSettings(sigma=5.0)).shares[0]
+        for _ in range(300)
+    ]
     # A sum of at least 0.1 bounds the share by |w1| / 0.1.
     assert max(map(abs, shares)) < 250
 
@@ -151,18 +159,24 @@ def test_crossover_weights_never_blow_up(rng):
 @pytest.mark.parametrize(("sigma", "gain_sigma"), [(-0.1, 0.0), (0.1, -1.0)])
 def test_negative_spreads_are_refused(rng, sigma, gain_sigma):
     with pytest.raises(ValueError, match="sigma >= 0 and gain_sigma >= 0"):
-        crossover([random_cores(1)], rng, sigma=sigma, gain_sigma=gain_sigma)
+        crossover(
+            [random_cores(1)],
+            rng,
+            CrossoverSettings(sigma=sigma, gain_sigma=gain_sigma),
+        )
 
 
 def test_a_child_of_nobody_is_refused(rng):
     with pytest.raises(ValueError, match="at least one parent"):
-        crossover([], rng, sigma=0.5)
+        crossover([], rng, CrossoverSettings(sigma=0.5))
 
 
 @pytest.mark.parametrize("granularity", list(Granularity))
 def test_many_parents_are_weighed_with_shares_that_sum_to_one(rng, granularity):
     parents = [random_cores(seed) for seed in range(5)]
-    child = crossover(parents, rng, sigma=0.3, granularity=granularity)
+    child = crossover(
+        parents, rng, CrossoverSettings(sigma=0.3, granularity=granularity)
+    )
     assert len(child.shares) == 5
     assert sum(child.shares) == pytest.approx(1.0)
     if granularity is Granularity.MODEL:
@@ -182,8 +196,8 @@ def test_what_parents_do_not_share_cancels_with_their_number(rng):
     def distance(child):
         return norm({m: child.cores[m] - common[m] for m in common})
 
-    of_two = distance(crossover(parents[:2], rng, sigma=0.0))
-    of_sixteen = distance(crossover(parents, rng, sigma=0.0))
+    of_two = distance(crossover(parents[:2], rng, CrossoverSettings(sigma=0.0)))
+    of_sixteen = distance(crossover(parents, rng, CrossoverSettings(sigma=0.0)))
     assert of_sixteen == pytest.approx(of_two / np.sqrt(8), rel=0.3)
 
 
@@ -306,7 +320,9 @@ def test_a_hundred_generations_do_not_drift_from_dense_float64():
     for step in range(100):
         i, j = rng.choice(3, size=2, replace=False)
         child = crossover(
-            [population[i], population[j]], np.random.default_rng(step), sigma=0.3
+            [population[i], population[j]],
+            np.random.default_rng(step),
+            CrossoverSettings(sigma=0.3),
         )
         share = child.shares[0]
         population[i] = scaled(child.cores, 1.01)
@@ -318,7 +334,9 @@ def test_a_hundred_generations_do_not_drift_from_dense_float64():
 
 def test_a_child_that_keeps_the_norm_is_as_long_as_its_parents(rng):
     first, second = random_cores(20), random_cores(21)
-    child = crossover([first, second], rng, sigma=0.3, keep_norm=True)
+    child = crossover(
+        [first, second], rng, CrossoverSettings(sigma=0.3, keep_norm=True)
+    )
     for module, core in child.cores.items():
         norms = [np.linalg.norm(parent[module]) for parent in (first, second)]
         wanted = np.average(norms, weights=np.abs(child.shares))
@@ -328,5 +346,7 @@ def test_a_child_that_keeps_the_norm_is_as_long_as_its_parents(rng):
 def test_parents_that_cancel_are_not_blown_up(rng):
     first = random_cores(22)
     opposite = {module: -core for module, core in first.items()}
-    child = crossover([first, opposite], rng, sigma=0.0, keep_norm=True)
+    child = crossover(
+        [first, opposite], rng, CrossoverSettings(sigma=0.0, keep_norm=True)
+    )
     assert norm(child.cores) == pytest.approx(0, abs=1e-6)

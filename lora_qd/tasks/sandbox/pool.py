@@ -92,8 +92,12 @@ class Sandbox:
         """
         self._check_open()
         limits = limits or self._limits
+        known = self._memory.find(job, limits)
+        if known is not None:  # without waiting for a worker
+            return known
         reason = ""
         async with self._slots:
+            # Other candidates write the same; one of them may have been first.
             known = self._memory.find(job, limits)
             if known is not None:
                 return known
