@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from lora_qd.store.hub_adapters import no_telemetry
+from lora_qd.store.telemetry import no_telemetry
 
 _LOGGERS = ("accelerate", "trl", "peft", "bitsandbytes", "transformers", "datasets")
 

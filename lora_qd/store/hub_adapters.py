@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from lora_qd.errors import InputError, LoraQDError, StoreError
 from lora_qd.store.peft_config import CONFIG_NAME
 from lora_qd.store.peft_weights import INDEX_NAME, PICKLE_SUFFIXES, WEIGHTS_NAME
+from lora_qd.store.telemetry import no_telemetry
 
 if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
@@ -192,19 +193,6 @@ def _no_answer() -> tuple[type[Exception], ...]:
     # The base of all errors of httpx or httpx2, whichever the client uses.
     transport: type[Exception] = errors.HTTPError  # type: ignore[attr-defined]
     return transport, errors.OfflineModeIsEnabled
-
-
-@contextmanager
-def no_telemetry() -> Iterator[None]:
-    """Keep what else is installed out of the requests' headers."""
-    from huggingface_hub import constants
-
-    was_disabled = constants.HF_HUB_DISABLE_TELEMETRY
-    try:
-        constants.HF_HUB_DISABLE_TELEMETRY = True
-        yield
-    finally:
-        constants.HF_HUB_DISABLE_TELEMETRY = was_disabled
 
 
 @contextmanager
