@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from lora_qd.engines.vllm_client import VllmClient
 from lora_qd.errors import EngineError
-from lora_qd.records import Member
+from lora_qd.records import Member, Swap
 
 WriteAdapter = Callable[[Member, Path], str]
 """Writes a member as a PEFT directory below the given one; returns that directory's
@@ -89,12 +90,14 @@ class LoadedAdapters:
             )
         return self._by_member[member.id]
 
-    async def add(self, member: Member) -> None:
+    async def add(self, member: Member) -> Swap:
         """Write and load ``member``, unless its weights are loaded already."""
+        swap = Swap(0.0, 0.0)
         async with self._lock:
             if member.id not in self._by_member:
-                self._by_member[member.id] = await self._load(member)
+                self._by_member[member.id], swap = await self._load(member)
             self._by_member[member.id].num_adds[member.id] += 1
+        return swap
 
     async def remove(self, member: Member) -> None:
         """Undo one ``add``; unload and delete the adapter when nobody needs it.
@@ -118,12 +121,14 @@ class LoadedAdapters:
                 with suppress(EngineError):  # a server that is gone holds nothing
                     await self._unload(adapter)
 
-    async def _load(self, member: Member) -> LoadedAdapter:
+    async def _load(self, member: Member) -> tuple[LoadedAdapter, Swap]:
+        start = time.monotonic()
         self._num_written += 1  # files that the server knows are never written again
         directory = self._directory / str(self._num_written)
         directory.mkdir()
         try:
             name = await asyncio.to_thread(self._write, member, directory)
+            written = time.monotonic()
             if name not in self._by_name:
                 self._check(directory / name)
                 await self._client.load(name, directory / name)
@@ -131,7 +136,8 @@ class LoadedAdapters:
         finally:
             if not any(a.directory == directory for a in self._by_name.values()):
                 shutil.rmtree(directory, ignore_errors=True)
-        return self._by_name[name]
+        swap = Swap(written - start, time.monotonic() - written)
+        return self._by_name[name], swap
 
     async def _unload(self, adapter: LoadedAdapter) -> None:
         await adapter.wait_idle()  # the engine dies if it must read files that are gone

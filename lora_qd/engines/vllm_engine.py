@@ -21,7 +21,7 @@ from lora_qd.engines.server_settings import BASE_NAME
 from lora_qd.engines.vllm_client import VllmClient
 from lora_qd.engines.vllm_server import VllmServer
 from lora_qd.errors import InputError
-from lora_qd.records import Completion, Member, Request
+from lora_qd.records import Completion, Member, Request, Swap
 
 _MAX_BATCH = 64
 _NUM_PROBED = 5
@@ -71,6 +71,11 @@ class VllmEngine:
             max_in_flight=max(2, 2 * settings.max_num_seqs // _MAX_BATCH),
         )
 
+    @property
+    def num_restarts(self) -> int:
+        """Servers that were started again."""
+        return 0
+
     async def __aenter__(self) -> Self:
         """Return the engine."""
         return self
@@ -90,13 +95,13 @@ class VllmEngine:
         await self._adapters.clear()
         await self._client.close()
 
-    async def add(self, member: Member) -> None:
+    async def add(self, member: Member) -> Swap:
         """Write ``member`` as an adapter and load it; needs one ``remove``.
 
         Raises:
             EngineError: the adapter cannot be applied to this base in full.
         """
-        await self._adapters.add(member)
+        return await self._adapters.add(member)
 
     async def remove(self, member: Member) -> None:
         """Undo one ``add``; the last one unloads the adapter and deletes its files.

@@ -51,6 +51,13 @@ class _Run:
     watcher: Watcher
     start: float
     """On the monotonic clock."""
+    usage_id: int
+    """Of this session in the ledger."""
+
+    def keep_usage(self) -> None:
+        """Record what the engines were used for so far."""
+        usage = self.session.evaluator.usage
+        self.ledger.keep_usage(self.usage_id, usage)
 
 
 async def evolve(
@@ -74,7 +81,16 @@ async def evolve(
             ledger.write_manifest(manifest(config, adapters, session.tasks))
             settings = config.search.settings(config.merge_gains)
             searcher = CycleQD(session.experts, settings, seed=config.seed)
-            run = _Run(config, directory, ledger, session, searcher, watcher, start)
+            run = _Run(
+                config=config,
+                directory=directory,
+                ledger=ledger,
+                session=session,
+                searcher=searcher,
+                watcher=watcher,
+                start=start,
+                usage_id=ledger.open_session(session.evaluator.usage),
+            )
             await _search(run)
             results = await _finish(run)
     save_heatmaps(searcher.archives, directory.heatmaps)
@@ -106,7 +122,8 @@ async def _search(run: _Run) -> None:
     def insert(proposal: Proposal, evaluation: Evaluation) -> None:
         member = proposal.member
         save_cores(member.cores, run.directory.genome(member.id))
-        run.ledger.commit(proposal, evaluation.outcomes, seconds=evaluation.seconds)
+        run.ledger.commit(proposal, evaluation.outcomes, evaluation.stages)
+        run.keep_usage()
         run.searcher.tell(proposal, evaluation.scores)
         run.watcher.progress(progress.count(evaluation))
 
@@ -132,6 +149,7 @@ async def _finish(run: _Run) -> Results:
     run.watcher.stage("Scoring the final table on the test split")
     tasks = [*config.skills, *config.retention]
     rows = await asyncio.gather(*(finals.test(n, m, tasks) for n, m in named.items()))
+    run.keep_usage()
     served = {AGGREGATE: aggregate, BALANCED: bred or merge, **elites}
     _keep(run, [m for m in [*named.values(), *served.values()] if m is not None])
     return _results(run, tuple(rows), served)

@@ -74,7 +74,7 @@ async def open_session(
         ):
             await _check_experts(engine, experts, tasks)
             evaluator = Evaluator(
-                engine,
+                [engine],
                 tasks,
                 in_flight=config.engine.max_loras,
                 num_samples=config.samples.by_split(),
