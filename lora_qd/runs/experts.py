@@ -9,7 +9,8 @@ from typing import Any
 from lora_qd.errors import InputError
 from lora_qd.experts.fingerprint import base_hash
 from lora_qd.experts.training import RECORD_NAME
-from lora_qd.factors import TaskVector
+from lora_qd.factors import CoreSpace, TaskVector
+from lora_qd.records import Cores
 from lora_qd.runs.config import RunConfig
 from lora_qd.store.adapters import Adapter, load_adapter, weights_hash
 from lora_qd.store.base import BaseShapes, base_shapes
@@ -23,6 +24,21 @@ class ExpertAdapter:
     rank: int
     weights_hash: str
     """SHA-256 of the adapter's weights, for the manifest."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Span:
+    """What the experts of a run span, and where they lie in it."""
+
+    space: CoreSpace
+    experts: Mapping[str, Cores]
+    """By skill, in the order of the config."""
+
+
+def span_of(experts: Mapping[str, ExpertAdapter]) -> Span:
+    """Return the core space of a new run."""
+    space = CoreSpace.of([expert.task_vector for expert in experts.values()])
+    return Span(space, {s: space.project(e.task_vector) for s, e in experts.items()})
 
 
 def load_experts(config: RunConfig) -> dict[str, ExpertAdapter]:
