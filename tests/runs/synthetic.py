@@ -10,11 +10,12 @@ import numpy as np
 from lora_qd.engines.fake import FakeEngine
 from lora_qd.evaluation import Evaluator
 from lora_qd.factors import LowRank
-from lora_qd.records import Sample, Score, Split
+from lora_qd.records import Sample, Score
 from lora_qd.runs.config import RunConfig
 from lora_qd.runs.evolve import Watcher, evolve
 from lora_qd.runs.experts import ExpertAdapter
 from lora_qd.runs.session import Session
+from lora_qd.store.ledger import Ledger
 from lora_qd.store.run_directory import RunDirectory
 from lora_qd.tasks.task import single_turn
 
@@ -118,14 +119,10 @@ def run(config, *, progress=nobody, experts=None):
 
 def footprint(path):
     """Return what must be the same however often a run was stopped."""
-    from lora_qd.store.ledger import Ledger
-
     with Ledger(Path(path) / "ledger.sqlite") as ledger:
         rows = ledger.children()
-        outcomes = {
-            (row.member, split): ledger.values(row.member, split)
-            for row in rows
-            for split in Split
-        }
-    genomes = {p.name for p in (Path(path) / "members").iterdir()}
-    return rows, outcomes, genomes
+        costs = sorted((cost.member, cost.split) for cost in ledger.costs())
+        outcomes = {key: ledger.values(*key) for key in costs}
+        others = ledger.genomes()
+    genomes = sorted(p.name for p in (Path(path) / "members").iterdir())
+    return rows, costs, outcomes, others, genomes

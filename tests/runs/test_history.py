@@ -67,7 +67,7 @@ def test_an_extended_run_ends_as_if_it_had_been_long_from_the_start(
     synthetic.run(extended)
     again = synthetic.config(tmp_path / "extended", search__lag=lag)
     results = synthetic.run(again)
-    (rows, _, _), (expected, _, _) = map(synthetic.footprint, (again.run, long.run))
+    rows, expected = (synthetic.footprint(c.run)[0] for c in (again, long))
     assert rows == expected
     assert results.rows == RunMembers(long.run).results.rows
 
