@@ -59,7 +59,7 @@ def go_on(run: Path, *, children: str | None) -> None:
                 f"expected a run in {run}, but it was stopped before it began; start "
                 "it with loraqd evolve"
             )
-        config = _with_children(before, children) if children else before
+        config = with_children(before, children) if children else before
         require_same_search(directory, before, config)
         _require_unfinished(directory, config)
         require_skills(config)
@@ -88,8 +88,12 @@ def _require_unfinished(directory: RunDirectory, config: RunConfig) -> None:
         )
 
 
-def _with_children(config: RunConfig, children: str) -> RunConfig:
-    """Return ``config`` with another budget: ``+200`` more, or ``1400`` in all."""
+def with_children(config: RunConfig, children: str) -> RunConfig:
+    """Return ``config`` with another budget: ``+200`` more, or ``1400`` in all.
+
+    Raises:
+        InputError: it is neither.
+    """
     if not children.removeprefix("+").isdecimal():
         raise InputError(f"expected --children like +200 or 1400, but got {children!r}")
     num = int(children) + (config.search.children if children[0] == "+" else 0)

@@ -18,6 +18,7 @@ _RECIPE = 1
 
 _HOW_NOT_WHAT = {"device", "micro_batch_size", "gradient_checkpointing"}
 _MODEL_FILES = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.model", "*.txt")
+_TOKENIZER_FILES = ("*token*.json", "vocab*", "merges.txt", "*.model", "*.jinja")
 
 
 def config_hash(training: TrainingConfig, *, base_hash: str, data_hash: str) -> str:
@@ -54,14 +55,25 @@ def base_hash(base: str) -> str:
     directory = Path(base)
     if not directory.is_dir():
         return f"hub:{_hub_commit(base)}"
-    files = sorted({path for kind in _MODEL_FILES for path in directory.glob(kind)})
     if not (directory / "config.json").is_file():
         raise InputError(
             f"expected a base model in {base}, but config.json is missing; pass a "
             "directory that save_pretrained wrote, or a Hub id"
         )
+    return _files_hash(directory, _MODEL_FILES)
+
+
+def tokenizer_hash(base: str) -> str:
+    """Return what identifies the base model's tokenizer and chat template."""
+    directory = Path(base)
+    if not directory.is_dir():
+        return f"hub:{_hub_commit(base)}"
+    return _files_hash(directory, _TOKENIZER_FILES)
+
+
+def _files_hash(directory: Path, kinds: Iterable[str]) -> str:
     digest = hashlib.sha256()
-    for path in files:
+    for path in sorted({path for kind in kinds for path in directory.glob(kind)}):
         with path.open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
         digest.update(f"{path.name}\0{content}\n".encode())

@@ -58,7 +58,7 @@ def require_same_search(run: RunDirectory, old: RunConfig, new: RunConfig) -> No
     Raises:
         InputError: naming every value that differs, in one line.
     """
-    differences = list(_differences(_flat(old), _flat(new)))
+    differences = list(_differences(fixed_values(old), fixed_values(new)))
     if differences:
         raise InputError(
             f"expected the config that {run.path} began with, but got "
@@ -104,9 +104,14 @@ def _named(entry: Mapping[str, str] | str) -> Mapping[str, str]:
     return {"": entry} if isinstance(entry, str) else entry
 
 
+def fixed_values(config: RunConfig) -> dict[str, Any]:
+    """Return what may not change in a run, by dotted key."""
+    return {key: v for key, v in _flat(config).items() if not _may_change(key)}
+
+
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
     for key in sorted({*old, *new}):
-        if not _may_change(key) and old.get(key) != new.get(key):
+        if old.get(key) != new.get(key):
             yield f"{key}: {new.get(key)!r} instead of {old.get(key)!r}"
 
 

