@@ -188,6 +188,20 @@ def test_archives_follow_from_the_scores_alone(tmp_path):
         assert archive.stats().best == best
 
 
+def test_members_are_read_while_the_run_goes_on(tmp_path):
+    config = synthetic.config(tmp_path)
+    read = []
+
+    def look(progress):
+        with Ledger(config.run / "ledger.sqlite") as ledger:
+            lineage = open_lineage(ledger, RunDirectory(config.run), config)
+            newest = ledger.children()[-1]
+        read.append(content_hash(lineage.cores(newest.member)) == newest.genome)
+
+    synthetic.run(config, progress=look)
+    assert read == [True] * 17
+
+
 def test_a_gap_in_the_history_is_refused(tmp_path):
     import sqlite3
 

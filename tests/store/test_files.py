@@ -20,6 +20,19 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.members.mkdir()
+    kept = [run.config, run.genome("a"), tmp_path / ".hidden"]
+    for path in kept:
+        path.write_bytes(b"x")
+    for directory in (tmp_path, run.members):
+        (directory / ".file.123.tmp").write_bytes(b"half")
+    run.remove_leftovers()
+    files = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert files == set(kept)
+
+
 def test_a_file_where_a_directory_is_needed_is_one_line(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StoreError, match="expected to write .*Not a directory"):
