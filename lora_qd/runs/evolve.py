@@ -11,8 +11,9 @@ import yaml
 
 from lora_qd.evaluation import Evaluation
 from lora_qd.factors import CoreSpace
-from lora_qd.records import Member, Proposal, Split
+from lora_qd.records import Member, Proposal, Split, Usage
 from lora_qd.runs.config import RunConfig
+from lora_qd.runs.costs import run_costs, spent
 from lora_qd.runs.experts import ExpertAdapter
 from lora_qd.runs.finals import AGGREGATE, BALANCED, Finals
 from lora_qd.runs.heatmaps import save_heatmaps
@@ -54,10 +55,11 @@ class _Run:
     usage_id: int
     """Of this session in the ledger."""
 
-    def keep_usage(self) -> None:
-        """Record what the engines were used for so far."""
+    def keep_usage(self) -> Usage:
+        """Record, and return, what the engines were used for so far."""
         usage = self.session.evaluator.usage
         self.ledger.keep_usage(self.usage_id, usage)
+        return usage
 
 
 async def evolve(
@@ -123,9 +125,10 @@ async def _search(run: _Run) -> None:
         member = proposal.member
         save_cores(member.cores, run.directory.genome(member.id))
         run.ledger.commit(proposal, evaluation.outcomes, evaluation.stages)
-        run.keep_usage()
+        usage = run.keep_usage()
         run.searcher.tell(proposal, evaluation.scores)
-        run.watcher.progress(progress.count(evaluation))
+        money = spent(usage, run.config.engine)
+        run.watcher.progress(progress.count(evaluation, usage, money))
 
     await run_search(run.searcher, evaluate, insert, budget)
 
@@ -174,6 +177,7 @@ def _results(run: _Run, rows: tuple[Row, ...], served: Mapping[str, Member]) -> 
         rows=rows,
         members={name: member.id for name, member in served.items()},
         num_samples={task: len(scores) for task, scores in values.items()},
+        costs=run_costs(run.ledger, config.engine),
         notes={
             "seed": str(config.seed),
             "children": str(config.search.children),
