@@ -114,6 +114,8 @@ class EngineConfig(_Strict):
     """Most tokens of one engine step."""
     start_timeout_s: float = Field(default=600, gt=0)
     """Seconds until a silent start counts as failed."""
+    price_per_hour: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """Price of one accelerator per hour, in your currency; for `evolve --dry-run`."""
 
 
 class SampleConfig(_Strict):
