@@ -115,7 +115,7 @@ class EngineConfig(_Strict):
     start_timeout_s: float = Field(default=600, gt=0)
     """Seconds until a silent start counts as failed."""
     price_per_hour: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    """Price of one accelerator per hour, in your currency; for `evolve --dry-run`."""
+    """Price of one accelerator per hour, in your currency."""
 
 
 class SampleConfig(_Strict):
