@@ -94,7 +94,7 @@ def _print_memory(console: Console, plan: Plan) -> None:
 
 def _work_table(plan: Plan) -> Table:
     table = _table(
-        f"Work on {plan.num_servers} x {plan.device.name}",
+        f"Work on {_accelerators(plan)} x {plan.device.name}",
         "candidates", "samples each", "prompt tokens", "generated tokens", "time",
     )  # fmt: skip
     table.add_row("start", "", "", "", "", _time(plan.timing.start_s))
@@ -155,8 +155,12 @@ def _print_time(console: Console, plan: Plan) -> None:
     else:
         console.print(
             f"Price: {plan.cost:,.2f}, at {plan.price_per_hour:g} an hour for each of "
-            f"{plan.num_servers} accelerators."
+            f"{_accelerators(plan)} accelerators."
         )
+
+
+def _accelerators(plan: Plan) -> int:
+    return plan.num_servers * plan.gpus_per_server
 
 
 def _format(plan: Plan) -> str:

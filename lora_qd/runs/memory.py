@@ -49,13 +49,15 @@ class Memory:
     """Bytes on one accelerator."""
 
     weights: int
-    """The frozen base."""
+    """Of the frozen base, or this accelerator's share of it."""
     slots: int
     """Adapters that it holds at once."""
     slot: int
     """Of one adapter at the rank that vLLM reserves."""
     adapters: int
+    """Of all slots."""
     kv_per_token: int
+    """Over all accelerators of a server."""
     kv_mean: int
     """Keys and values of all sequences at their mean length, or of one at the longest
     where that is more."""
@@ -93,7 +95,10 @@ def memory_of(
     served_rank: int,
     mean_length: float,
 ) -> Memory:
-    """Return what one vLLM server with ``modules`` adapted needs.
+    """Return what each accelerator of a vLLM server with ``modules`` adapted needs.
+
+    Accelerators that share one copy of the base share its weights and the keys and
+    values; adapters are counted whole on each, though vLLM shares some of them.
 
     Args:
         decoder: the base.
@@ -102,30 +107,32 @@ def memory_of(
         served_rank: what vLLM pads adapters to.
         mean_length: tokens of prompt and answer of a sequence.
     """
-    size = NUM_BYTES[engine.dtype]
+    size, share = NUM_BYTES[engine.dtype], engine.gpus_per_server
     weights = weight_bytes(
         decoder, dtype=engine.dtype, quantization=engine.quantization
     )
+    slots = engine.max_loras + engine.ahead
     slot = size * sum(module.num_factors(served_rank) for module in modules)
-    adapters = engine.max_loras * slot
     per_token = kv_bytes_per_token(decoder, engine.dtype)
-    longest = engine.max_num_seqs * engine.max_model_len * per_token
-    mean = max(engine.max_num_seqs * mean_length, engine.max_model_len) * per_token
+    per_token_here = per_token / min(share, decoder.num_kv_heads)
+    longest = engine.max_num_seqs * engine.max_model_len
+    mean = max(engine.max_num_seqs * mean_length, engine.max_model_len)
     working = working_bytes(decoder, engine)
-    fixed = weights + adapters + working
+    kv_mean, kv_longest = round(mean * per_token_here), round(longest * per_token_here)
+    fixed = weights // share + slots * slot + working
     return Memory(
-        weights=weights,
-        slots=engine.max_loras,
+        weights=weights // share,
+        slots=slots,
         slot=slot,
-        adapters=adapters,
+        adapters=slots * slot,
         kv_per_token=per_token,
-        kv_mean=round(mean),
-        kv_longest=longest,
+        kv_mean=kv_mean,
+        kv_longest=kv_longest,
         working=working,
-        total=fixed + round(mean),
-        total_longest=fixed + longest,
-        smallest_gb=smallest_accelerator(fixed + round(mean)),
-        smallest_longest_gb=smallest_accelerator(fixed + longest),
+        total=fixed + kv_mean,
+        total_longest=fixed + kv_longest,
+        smallest_gb=smallest_accelerator(fixed + kv_mean),
+        smallest_longest_gb=smallest_accelerator(fixed + kv_longest),
     )
 
 

@@ -5,12 +5,12 @@ that are there. Not done: checking that the experts fit the base, as ``evolve`` 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lora_qd.engines import ServerSettings
 from lora_qd.errors import InputError
 from lora_qd.records import Split
-from lora_qd.runs.config import RunConfig
+from lora_qd.runs.config import EngineConfig, RunConfig
 from lora_qd.runs.memory import (
     AdaptedModule,
     Memory,
@@ -28,7 +28,6 @@ from lora_qd.runs.workload import Pass, TokenCounter, passes_of
 from lora_qd.store.adapters import load_adapter
 from lora_qd.store.decoder import Decoder, cached_directory, load_decoder
 
-NUM_SERVERS = 1
 _MAX_RANK = 512  # vLLM's
 _SPLITS = (Split.SEARCH, Split.VALIDATION, Split.TEST)
 
@@ -57,11 +56,12 @@ class Plan:
     fits: bool | None
     """Whether ``memory.total`` fits into the device; None: the host's memory counts."""
     num_servers: int
+    gpus_per_server: int
     sandbox_workers: int
     timing: Timing
     price_per_hour: float | None
     cost: float | None
-    """Of all servers over the whole run; None without a price."""
+    """Of all accelerators over the whole run; None without a price."""
 
 
 def plan_run(config: RunConfig, device: str | None = None) -> Plan:
@@ -77,37 +77,32 @@ def plan_run(config: RunConfig, device: str | None = None) -> Plan:
     modules, experts = _modules(config, decoder)
     counter = token_counter(cached_directory(config.base))
     passes = _passes(config, counter)
-    engine = config.engine
+    engine, served_rank = config.engine, _served_rank(config)
+    length = _mean_length(passes)
     memory = memory_of(
-        decoder,
-        modules,
-        engine,
-        served_rank=_served_rank(config),
-        mean_length=_mean_length(passes),
+        decoder, modules, engine, served_rank=served_rank, mean_length=length
     )
     timing = _timing(config, decoder, passes, chosen)
-    members = sum(passes[0].candidates.values())
     return Plan(
         base=config.base,
         num_parameters=decoder.num_parameters,
         quantization=engine.quantization,
-        served_rank=_served_rank(config),
+        served_rank=served_rank,
         num_modules=len(modules),
         experts=experts,
         missing=tuple(s for s in config.skills if s not in experts),
         memory=memory,
-        storage=storage_of(
-            modules, serve_rank=engine.serve_rank, dtype=engine.dtype, members=members
-        ),
+        storage=_storage(config, modules, num_members=passes[0].num_candidates),
         passes=passes,
         is_tokenized=not isinstance(counter, EstimatedCounter),
         device=chosen,
         fits=None if chosen.memory_gb is None else fits(memory.total, chosen.memory_gb),
-        num_servers=NUM_SERVERS,
+        num_servers=num_servers(engine),
+        gpus_per_server=engine.gpus_per_server,
         sandbox_workers=config.sandbox_workers,
         timing=timing,
         price_per_hour=engine.price_per_hour,
-        cost=price_of(timing.total_s, engine.price_per_hour, NUM_SERVERS),
+        cost=price_of(timing.total_s, engine),
     )
 
 
@@ -127,9 +122,17 @@ def device_of(name: str | None) -> Device:
     return DEVICES[named.lower()]
 
 
-def price_of(seconds: float, per_hour: float | None, num_servers: int) -> float | None:
-    """Return what ``num_servers`` accelerators cost; None without a price."""
-    return None if per_hour is None else seconds / 3600 * per_hour * num_servers
+def num_servers(engine: EngineConfig) -> int:
+    """Return the servers of a run; one where the config leaves it to the machine."""
+    return len(engine.urls) or engine.servers or 1
+
+
+def price_of(seconds: float, engine: EngineConfig) -> float | None:
+    """Return what the run's accelerators cost; None without a price."""
+    if engine.price_per_hour is None:
+        return None
+    accelerators = num_servers(engine) * engine.gpus_per_server
+    return seconds / 3600 * accelerators * engine.price_per_hour
 
 
 def _device_here() -> str:
@@ -204,6 +207,15 @@ def _passes(config: RunConfig, counter: TokenCounter) -> tuple[Pass, ...]:
     return passes_of(config, samples, counter)
 
 
+def _storage(
+    config: RunConfig, modules: Sequence[AdaptedModule], *, num_members: int
+) -> Storage:
+    engine = config.engine
+    return storage_of(
+        modules, serve_rank=engine.serve_rank, dtype=engine.dtype, members=num_members
+    )
+
+
 def _mean_length(passes: Sequence[Pass]) -> float:
     """Return the tokens of prompt and answer of a sample, on average."""
     tokens = sum(part.num_prompt_tokens + part.num_tokens for part in passes)
@@ -219,4 +231,9 @@ def _timing(
     )
     per_token = kv_bytes_per_token(decoder, engine.dtype)
     cost = Cost(decoder.num_parameters, traffic, per_token)
-    return time_run(passes, config, cost, device, NUM_SERVERS)
+    server = replace(
+        device,
+        bandwidth=device.bandwidth * engine.gpus_per_server,
+        peak=device.peak * engine.gpus_per_server,
+    )
+    return time_run(passes, config, cost, server, num_servers(engine))

@@ -88,7 +88,7 @@ def time_run(
     device: Device,
     num_servers: int,
 ) -> Timing:
-    """Return how long ``passes`` take on ``num_servers`` servers, one device each."""
+    """Return how long ``passes`` take on ``num_servers`` servers, a device each."""
     seconds = tuple(
         _seconds(part, _in_flight(part, config, num_servers), config, cost, device)
         / num_servers

@@ -112,9 +112,9 @@ def test_an_unquantised_base_takes_what_its_file_takes(tiny):
     ("rank", "slot"), [(8, 41.9e6), (16, 83.9e6), (32, 167.8e6), (64, 335.5e6)]
 )
 def test_a_slot_of_llama_3_8b_is_as_large_as_vllms(llama, rank, slot):
-    found = memory(llama, rank=rank, served_rank=rank, max_loras=8)
+    found = memory(llama, rank=rank, served_rank=rank, max_loras=8, ahead=3)
     assert found.slot == pytest.approx(slot, rel=0.002)
-    assert found.adapters == 8 * found.slot
+    assert found.adapters == 11 * found.slot
 
 
 def test_a_token_of_llama_3_8b_takes_128_kib_of_keys_and_values(llama):
@@ -171,6 +171,16 @@ def test_keys_and_values_grow_to_the_longest_sequences(llama):
     parts = found.weights + found.adapters + found.working
     assert found.total == parts + found.kv_mean
     assert found.total_longest == parts + found.kv_longest
+
+
+def test_accelerators_that_share_a_base_share_weights_and_keys(llama):
+    one = memory(llama, rank=16, served_rank=16)
+    half = memory(llama, rank=16, served_rank=16, gpus_per_server=2)
+    assert half.weights == one.weights // 2
+    assert half.kv_longest == one.kv_longest // 2
+    assert half.adapters == one.adapters
+    many = memory(llama, rank=16, served_rank=16, gpus_per_server=16)
+    assert many.kv_longest == one.kv_longest // 8  # it has eight heads of them
 
 
 def test_one_sequence_of_full_length_always_fits(llama):

@@ -8,7 +8,7 @@ import pytest
 from lora_qd.engines.chat import ChatFormat
 from lora_qd.errors import InputError
 from lora_qd.records import Message, Sample, Split
-from lora_qd.runs.config import load_config, parse_config
+from lora_qd.runs.config import EngineConfig, load_config, parse_config
 from lora_qd.runs.plan import device_of, plan_run, price_of
 from lora_qd.runs.session import built_in_skills
 from lora_qd.runs.timing import DEVICES, REACHED, Cost, time_run
@@ -165,6 +165,17 @@ def test_two_servers_halve_the_time_but_not_the_start(tmp_path):
     assert two.total_s == two.start_s + sum(two.passes_s)
 
 
+def test_a_plan_counts_the_servers_of_the_config(tmp_path):
+    search = {"children": 400, "batch": 8}
+    one, two, wide = (
+        plan_run(config_of(tmp_path, search=search, engine=engine), "l40s")
+        for engine in ({}, {"servers": 2}, {"gpus_per_server": 2})
+    )
+    assert (one.num_servers, two.num_servers) == (1, 2)
+    assert two.timing.passes_s[0] == pytest.approx(one.timing.passes_s[0] / 2)
+    assert wide.timing.total_s < one.timing.total_s
+
+
 def test_a_textbook_loop_keeps_one_candidate_in_flight(tmp_path):
     search = {"children": 400, "batch": 1}
     lagging = seconds(config_of(tmp_path, search=search | {"lag": 3}))
@@ -179,10 +190,17 @@ def test_a_faster_device_takes_less_and_a_larger_base_more(tmp_path):
     assert seconds(config, traffic=10**11).total_s > seconds(config).total_s
 
 
-def test_the_price_is_hours_times_servers(tmp_path):
-    assert price_of(5400, 2.0, 3) == pytest.approx(9.0)
-    assert price_of(5400, 0.0, 3) == 0
-    assert price_of(5400, None, 3) is None
+def price(**engine):
+    return price_of(5400, EngineConfig(**engine))
+
+
+def test_the_price_is_hours_times_accelerators():
+    assert price(price_per_hour=2.0, servers=3) == pytest.approx(9.0)
+    assert price(price_per_hour=2.0, servers=3, gpus_per_server=2) == pytest.approx(18)
+    assert price(price_per_hour=2.0, urls=("a", "b")) == pytest.approx(6.0)
+    assert price(price_per_hour=2.0) == pytest.approx(3.0)
+    assert price(price_per_hour=0.0) == 0
+    assert price() is None
 
 
 def test_a_negative_price_is_refused(tmp_path):
