@@ -18,23 +18,42 @@ def base_shapes(base: str) -> BaseShapes:
     Raises:
         InputError: a local directory holds no model, or a path does not exist.
     """
-    directory = Path(base)
-    if not directory.is_dir():
-        if base.startswith((".", "/", "~")) or base.count("/") != 1:
-            raise InputError(
-                f"expected a base model at {base}, but there is no such directory; "
-                "pass the directory of a model or a Hub id"
-            )
+    directory = local_directory(base)
+    if directory is None:
         return None
-    _require_model(directory)
     shapes = {}
-    for path in sorted(directory.glob("*.safetensors")):
-        for name, entry in _header(path).items():
-            module, _, kind = name.rpartition(".")
-            shape = entry.get("shape", ())
-            if kind == "weight" and len(shape) == 2:
-                shapes[module] = (shape[0], shape[1])
+    for name, entry in tensor_headers(directory).items():
+        module, _, kind = name.rpartition(".")
+        shape = entry.get("shape", ())
+        if kind == "weight" and len(shape) == 2:
+            shapes[module] = (shape[0], shape[1])
     return shapes or None
+
+
+def local_directory(base: str) -> Path | None:
+    """Return the directory of a base on this disk; None for a Hub id.
+
+    Raises:
+        InputError: a local directory holds no model, or a path does not exist.
+    """
+    directory = Path(base)
+    if directory.is_dir():
+        _require_model(directory)
+        return directory
+    if base.startswith((".", "/", "~")) or base.count("/") != 1:
+        raise InputError(
+            f"expected a base model at {base}, but there is no such directory; "
+            "pass the directory of a model or a Hub id"
+        )
+    return None
+
+
+def tensor_headers(directory: Path) -> dict[str, dict[str, list[int]]]:
+    """Return ``shape`` and ``data_offsets`` of every tensor, by the tensor's name."""
+    headers: dict[str, dict[str, list[int]]] = {}
+    for path in sorted(directory.glob("*.safetensors")):
+        headers |= _header(path)
+    return headers
 
 
 def _require_model(directory: Path) -> None:
