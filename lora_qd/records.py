@@ -76,6 +76,16 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
+class Swap:
+    """What it took to make a member ready."""
+
+    materialise_s: float
+    """Seconds to compute and write the adapter."""
+    load_s: float
+    """Seconds until the engine can use it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Score:
     """The outcome of one sample."""
 

@@ -20,7 +20,6 @@ from lora_qd.engines.loaded_adapters import (
 from lora_qd.engines.server_settings import BASE_NAME
 from lora_qd.engines.vllm_client import VllmClient
 from lora_qd.engines.vllm_server import VllmServer
-from lora_qd.errors import InputError
 from lora_qd.records import Completion, Member, Request
 
 _MAX_BATCH = 64
@@ -139,14 +138,7 @@ class VllmEngine:
         return probes
 
     def _encode(self, request: Request) -> _Prompt:
-        prompt = self._chat.encode(request.messages)
-        if len(prompt) + request.max_tokens > self._max_model_len:
-            raise InputError(
-                f"expected prompt and answer within max_model_len="
-                f"{self._max_model_len} tokens, but got {len(prompt)} + "
-                f"{request.max_tokens}; raise it or ask for a shorter answer"
-            )
-        return prompt
+        return self._chat.encode_request(request, self._max_model_len)
 
     async def _complete(
         self, call: _Call, prompts: Sequence[_Prompt]
