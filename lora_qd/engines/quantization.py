@@ -62,11 +62,11 @@ def check_checkpoint(model: str, quantization: Quantization) -> None:
             f"name a base that was quantised by {quantization.upper()}, or set another "
             "quantization"
         )
-    known = [name for name, methods in _METHODS.items() if methods == (method,)]
-    remedy = f"set quantization: {known[0]}, or name" if known else "name"
+    known = [name for name, methods in _METHODS.items() if method in methods]
+    serve = f", or serve it with engine.quantization: {known[0]}" if known else ""
     raise InputError(
         f"expected a checkpoint that is not quantised in {model} for quantization: "
-        f"{quantization}, but {fact}; {remedy} the checkpoint in 16 bit"
+        f"{quantization}, but {fact}; name the checkpoint in 16 bit{serve}"
     )
 
 

@@ -19,7 +19,7 @@ from safetensors.torch import save
 from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
-from lora_qd.engines.quantization import nf4_config
+from lora_qd.engines.quantization import check_checkpoint, nf4_config
 from lora_qd.errors import InputError, TrainingError
 from lora_qd.experts.config import TrainingConfig
 from lora_qd.experts.data import Example
@@ -133,6 +133,7 @@ def _load_tokenizer(base: str) -> Any:  # noqa: ANN401 - transformers is not typ
 
 
 def _load_base(base: str, training: TrainingConfig, *, longest: int) -> Any:  # noqa: ANN401 - as above
+    check_checkpoint(base, training.quantization)
     options: dict[str, Any] = {"dtype": getattr(torch, training.dtype)}
     if longest <= _SHORT and not _is_on_cuda(training):
         options["attn_implementation"] = "eager"  # SDPA's backward is slow there

@@ -29,12 +29,35 @@ def base_shapes(base: str) -> BaseShapes:
     _require_model(directory)
     shapes = {}
     for path in sorted(directory.glob("*.safetensors")):
-        for name, entry in _header(path).items():
+        header = _header(path)
+        for name, entry in header.items():
             module, _, kind = name.rpartition(".")
             shape = entry.get("shape", ())
             if kind == "weight" and len(shape) == 2:
                 shapes[module] = (shape[0], shape[1])
+            if kind == "qweight" and len(shape) == 2:
+                shapes[module] = _unpacked(path, module, header)
     return shapes or None
+
+
+def _unpacked(
+    path: Path, module: str, header: Mapping[str, Mapping[str, list[int]]]
+) -> tuple[int, int]:
+    """Return the shape of an AWQ or GPTQ layer, of which several entries share a word.
+
+    Scales are ``(groups, d_out)`` and zeros ``(groups, d_out / packed)``; AWQ packs
+    the weight ``(d_in, d_out)`` along d_out, GPTQ along d_in.
+    """
+    try:
+        rows, columns = header[f"{module}.qweight"]["shape"]
+        d_out = header[f"{module}.scales"]["shape"][1]
+        num_words = header[f"{module}.qzeros"]["shape"][1]
+        return d_out, rows if columns == num_words else rows * d_out // num_words
+    except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
+        raise InputError(
+            f"expected qweight, scales and qzeros of {module!r} in {path}, as AWQ and "
+            "GPTQ write them; the base is incomplete, copy or download it again"
+        ) from error
 
 
 def _require_model(directory: Path) -> None:
