@@ -23,48 +23,74 @@ def save_config(path, method=None):
 
 def save_quantised(base, path, method):
     """Write the tiny ``base`` with its layers in 4 bit, in the format of ``method``."""
-    shutil.copytree(base, path)
-    config = json.loads((path / "config.json").read_text())
-    config["quantization_config"] = {
-        "quant_method": method,
-        "bits": 4,
-        "group_size": _GROUP,
-        **(
-            {"zero_point": True, "version": "gemm"}
-            if method == "awq"
-            else {"sym": True, "desc_act": False}
-        ),
+    forms = {
+        "awq": {"zero_point": True, "version": "gemm"},
+        "gptq": {"sym": True, "desc_act": False},
     }
+    _convert(base, path, _awq if method == "awq" else _gptq)
+    config = json.loads((path / "config.json").read_text())
+    claim = {"quant_method": method, "bits": 4, "group_size": _GROUP}
+    config["quantization_config"] = claim | forms[method]
     (path / "config.json").write_text(json.dumps(config))
-    tensors = {}
-    for name, weight in load_file(path / "model.safetensors").items():
-        module = name.removesuffix(".weight")
-        layer = _quantise(weight, method) if module.endswith("_proj") else {"": weight}
-        tensors |= {f"{module}.{k}" if k else name: v for k, v in layer.items()}
-    save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
     return path
 
 
-def _quantise(weight, method):
-    """Round to the nearest of 16 levels around zero; ``weight`` is (d_out, d_in)."""
-    rows = weight.float().T.contiguous()  # (d_in, d_out)
+def save_rounded(base, path):
+    """Write ``base`` in 16 bit with the values that its 4-bit checkpoints stand for."""
+    _convert(base, path, _rounded)
+    return path
+
+
+def _convert(base, path, convert):
+    shutil.copytree(base, path)
+    tensors = {}
+    for name, weight in load_file(path / "model.safetensors").items():
+        module = name.removesuffix(".weight")
+        if not module.endswith("_proj"):
+            tensors[name] = weight
+            continue
+        levels, scales = _levels(weight)
+        layer = convert(levels, scales)
+        tensors |= {f"{module}.{k}": t.contiguous() for k, t in layer.items()}
+    save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
+
+
+def _levels(weight):
+    """Round to the nearest of 16 levels around 8; ``weight`` is (d_out, d_in).
+
+    Returns:
+        Levels (d_in, d_out) and float16 scales (groups, d_out).
+    """
+    rows = weight.float().T.contiguous()
     groups = rows.view(-1, _GROUP, rows.shape[1])
-    scales = groups.abs().amax(dim=1, keepdim=True) / 7
-    levels = (groups / scales).round().add(8).clamp(0, 15).int().view(rows.shape)
-    zeros = torch.full((len(groups), rows.shape[1]), 8, dtype=torch.int32)
-    common = {"scales": scales.squeeze(1).half().contiguous()}
-    if method == "awq":
-        order = _AWQ_ORDER
-        return common | {"qweight": _pack(levels, order), "qzeros": _pack(zeros, order)}
-    return common | {
-        "qweight": _pack(levels.T.contiguous(), range(_PACKED)).T.contiguous(),
-        "qzeros": _pack(zeros - 1, range(_PACKED)),
-        "g_idx": torch.arange(len(rows), dtype=torch.int32) // _GROUP,
+    scales = (groups.abs().amax(dim=1) / 7).half()
+    levels = (groups / scales[:, None]).round().add(8).clamp(0, 15).int()
+    return levels.view(rows.shape), scales
+
+
+def _rounded(levels, scales):
+    weight = (levels - 8) * scales.float().repeat_interleave(_GROUP, dim=0)
+    return {"weight": weight.T.bfloat16()}
+
+
+def _awq(levels, scales):
+    zeros = torch.full(scales.shape, 8, dtype=torch.int32)
+    packed = {"qweight": _pack(levels, _AWQ_ORDER), "qzeros": _pack(zeros, _AWQ_ORDER)}
+    return packed | {"scales": scales}
+
+
+def _gptq(levels, scales):
+    zeros = torch.full(scales.shape, 7, dtype=torch.int32)  # one less, as it writes
+    return {
+        "qweight": _pack(levels.T, range(_PACKED)).T,
+        "qzeros": _pack(zeros, range(_PACKED)),
+        "scales": scales,
+        "g_idx": torch.arange(len(levels), dtype=torch.int32) // _GROUP,
     }
 
 
 def _pack(levels, order):
     """Put eight neighbours along the last axis into one word, in this order."""
-    words = levels.view(len(levels), -1, _PACKED)[:, :, list(order)].long()
+    words = levels.reshape(len(levels), -1, _PACKED)[:, :, list(order)].long()
     packed = sum(words[:, :, i] << (4 * i) for i in range(_PACKED))
     return torch.where(packed >= 2**31, packed - 2**32, packed).int()

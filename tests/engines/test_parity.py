@@ -5,7 +5,6 @@ Not claimed: equal texts in 16 bit, where a near tie falls either way.
 
 import asyncio
 import shutil
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from lora_qd.records import Member, Split
 from lora_qd.tasks.sandbox import Sandbox
 from lora_qd.tasks.task import single_turn
 from lora_qd.tasks.tiny import tiny_tasks
+from tests.engines.checkpoints import save_quantised, save_rounded
 from tests.engines.members import NoiseWriter, ask, noise_member
 from tests.tiny_base import server_settings
 
@@ -29,33 +29,29 @@ PROMPTS = [f"What is {n} plus {n * n}?" for n in range(16)]
 MEMBERS = [*(noise_member(seed) for seed in range(3)), noise_member(7, size=0.1)]
 SHIPPED = Path(__file__).parents[2] / "adapters"
 SKILLS = ("database", "shell", "code")
-TOLERANCE = 0.4
-"""Of a log-probability in 16 bit. Measured on these members and prompts: at most 0.21,
-in bfloat16 as in nf4; the rounding of noise weights is most of it."""
+TOLERANCE = 0.6
+"""Of a log-probability in 16 bit. Measured on these members and prompts: at most 0.21
+in bfloat16 and in nf4, 0.31 from a checkpoint in 4 bit; the rounding of noise weights
+is most of it. Members are 1.4 and more from the base, nf4 is 1.8 from 16 bit."""
 
 
-def compare(server, write, members, scenario):
-    """Return what ``scenario`` returns on vLLM, and on transformers."""
-    settings = server.settings
+def compare(server, write, members, scenario, **oracle):
+    """Return what ``scenario`` returns on vLLM, and on transformers.
+
+    The oracle has the server's settings, but for those that are given.
+    """
+    same = ("model", "dtype", "quantization", "max_model_len")
+    options = {name: getattr(server.settings, name) for name in same} | oracle
+
+    async def answers(engine):
+        async with engine:
+            for member in members:
+                await engine.add(member)
+            return await scenario(engine)
 
     async def main():
-        async with AsyncExitStack() as stack:
-            answers = []
-            for engine in (
-                VllmEngine(server, write),
-                TransformersEngine(
-                    settings.model,
-                    write,
-                    dtype=settings.dtype,
-                    quantization=settings.quantization,
-                    max_model_len=settings.max_model_len,
-                ),
-            ):
-                opened = await stack.enter_async_context(engine)
-                for member in members:
-                    await opened.add(member)
-                answers.append(await scenario(opened))
-            return answers
+        local = TransformersEngine(write_adapter=write, **options)
+        return [await answers(VllmEngine(server, write)), await answers(local)]
 
     return asyncio.run(main())
 
@@ -136,12 +132,22 @@ def test_in_sixteen_bits_base_and_members_predict_alike(
             check_predictions(server)
 
 
-def check_predictions(server):
+@pytest.mark.parametrize("method", ["awq", "gptq"])
+def test_a_checkpoint_in_4_bit_predicts_as_the_values_it_stands_for(
+    tiny_base, tmp_path, method
+):
+    quantised = save_quantised(tiny_base, tmp_path / method, method)
+    rounded = save_rounded(tiny_base, tmp_path / "rounded")
+    with VllmServer(server_settings(quantised, quantization=method)) as server:
+        check_predictions(server, model=str(rounded), quantization="none")
+
+
+def check_predictions(server, **oracle):
     async def scenario(engine):
         await check_effect(engine, MEMBERS, ask(*PROMPTS[:4]))
         return [await engine.probe(m, ask(*PROMPTS)) for m in (None, *MEMBERS)]
 
-    served, oracle = compare(server, NoiseWriter(), MEMBERS, scenario)
+    served, oracle = compare(server, NoiseWriter(), MEMBERS, scenario, **oracle)
     distances = [distance(*each) for each in zip(served, oracle, strict=True)]
     assert max(distances) < TOLERANCE
     # Without its adapter, a member would be farther off than that.
