@@ -6,6 +6,7 @@
     ├── InputError          what the user wrote or passed is wrong (also a ValueError)
     ├── MissingExtraError   an optional dependency is not installed
     ├── EngineError         an engine failed to start, answer or apply an adapter
+    │   └── EngineLostError   it is gone for good; other engines may go on
     ├── SandboxError        the sandbox is missing or broken; never a score
     ├── TrainingError       expert training failed
     └── StoreError          a file or the ledger could not be read or written
@@ -36,6 +37,10 @@ class MissingExtraError(LoraQDError):
 
 class EngineError(LoraQDError):
     """An engine did not start, did not answer or ignored an adapter."""
+
+
+class EngineLostError(EngineError):
+    """An engine is gone for good; what it was asked is unanswered, not wrong."""
 
 
 class SandboxError(LoraQDError):

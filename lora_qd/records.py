@@ -76,16 +76,6 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
-class Swap:
-    """What it took to make a member ready."""
-
-    materialise_s: float
-    """Seconds to compute and write the adapter."""
-    load_s: float
-    """Seconds until the engine can use it."""
-
-
-@dataclass(frozen=True, slots=True)
 class Score:
     """The outcome of one sample."""
 
@@ -100,6 +90,50 @@ class Score:
     """Generated tokens over all turns."""
     seconds: float = 0.0
     """Wall time spent scoring the answer, generation excluded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """What it took to make a member ready."""
+
+    materialise_s: float
+    """Seconds to compute and write the adapter."""
+    load_s: float
+    """Seconds until the engine could use it."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageSeconds:
+    """Where the wall time of one evaluation went; the stages do not overlap."""
+
+    wait: float = 0.0
+    """In the queue, or loaded and waiting for a turn to generate."""
+    materialise: float = 0.0
+    """Computing and writing the adapter."""
+    load: float = 0.0
+    """Until the engine could use the adapter."""
+    generate: float = 0.0
+    """With a request in flight."""
+    score: float = 0.0
+    """With none in flight: answers were executed and judged."""
+
+    @property
+    def total(self) -> float:
+        """The wall time of the evaluation."""
+        return self.wait + self.materialise + self.load + self.generate + self.score
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one session of a run has used of its engines so far."""
+
+    seconds: float
+    """Wall time since the engines were up."""
+    busy_s: float
+    """Time with a request in flight, summed over the engines."""
+    num_engines: int
+    num_restarts: int = 0
+    """Servers that were lost or recycled, and started again."""
 
 
 class Generate(Protocol):

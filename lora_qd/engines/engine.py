@@ -3,13 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from lora_qd.records import Completion, Member, Request
+from lora_qd.records import Completion, Member, Request, Swap
 
 
 class Engine(Protocol):
     """Answers requests as the base model or as a member."""
 
-    async def add(self, member: Member) -> None:
+    @property
+    def num_restarts(self) -> int:
+        """Servers that it had to start again so far; 0 for an engine without one."""
+        ...
+
+    async def add(self, member: Member) -> Swap:
         """Make ``member`` ready to answer; every ``add`` needs one ``remove``.
 
         Raises:
@@ -29,6 +34,7 @@ class Engine(Protocol):
         Raises:
             ValueError: ``member`` was not added.
             EngineError: the engine failed.
+            EngineLostError: it is gone for good.
         """
         ...
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from lora_qd.errors import EngineError
-from lora_qd.records import Completion, Member, Request
+from lora_qd.records import Completion, Member, Request, Swap
 
 Answers = Mapping[str, str] | Callable[[Member | None, Request], str]
 """Texts by prompt (the last message), or a function of member and request."""
@@ -17,6 +17,8 @@ class FakeEngine:
 
     A word counts as a token.
     """
+
+    num_restarts = 0
 
     def __init__(self, answers: Answers, *, shuffle: int | None = None) -> None:
         """Create an engine.
@@ -34,11 +36,12 @@ class FakeEngine:
         self._answers = answers
         self._rng = None if shuffle is None else random.Random(shuffle)
 
-    async def add(self, member: Member) -> None:
+    async def add(self, member: Member) -> Swap:
         """Hold ``member``."""
         await self._dawdle()
         self.members[member.id] += 1
         self.most_members = max(self.most_members, len(self.members))
+        return Swap(0.0, 0.0)
 
     async def remove(self, member: Member) -> None:
         """Let go of ``member``."""

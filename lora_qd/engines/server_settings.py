@@ -49,6 +49,14 @@ class ServerSettings:
     """Threads of the engine on CPU; by default one per core but one."""
     start_timeout_s: float = 600.0
     """Seconds until a silent start counts as failed."""
+    request_timeout_s: float = 600.0
+    """Seconds until a silent request counts as lost, and the server with it."""
+    recycle_after: int = 2000
+    """Adapters after which the server is started anew: vLLM does not give back all of
+    an adapter's memory."""
+    devices: tuple[str, ...] = ()
+    """The accelerators that it may use, as CUDA_VISIBLE_DEVICES names them; more than
+    one share the base's weights (tensor parallelism). Empty: as this process sees."""
     lora_modules: Mapping[str, Path] = field(default_factory=dict)
     """Adapters to serve from the start, by model name."""
     address: tuple[str, int] | None = None
@@ -107,6 +115,8 @@ class ServerSettings:
         if is_cpu:
             flags.append("--enforce-eager")
             options["worker-extension-cls"] = _CPU_LORA
+        if len(self.devices) > 1:
+            options["tensor-parallel-size"] = len(self.devices)
         if self.address is None:
             options["uds"] = socket
         else:
@@ -136,6 +146,8 @@ class ServerSettings:
         variables = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
         if self.address is None:  # whoever reaches it may make it read any path
             variables["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
+        if self.devices:
+            variables["CUDA_VISIBLE_DEVICES"] = ",".join(self.devices)
         if Path(self.model).is_dir():
             variables["HF_HUB_OFFLINE"] = "1"
         if is_cpu:

@@ -1,4 +1,4 @@
-"""Scores members on tasks, several candidates in flight.
+"""Scores members on tasks, several candidates in flight on each of several engines.
 
 Not done here: the order of insertion (``runs.loop``) and what an engine does with a
 batch. A failing engine or sandbox raises; it never becomes a score.
@@ -8,11 +8,23 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from lora_qd.engines import Engine
-from lora_qd.errors import InputError
+from lora_qd.errors import EngineLostError, InputError
 from lora_qd.evaluation.groups import task_group
-from lora_qd.records import Completion, Member, Request, Sample, Score, Scores, Split
+from lora_qd.evaluation.stations import Stations
+from lora_qd.evaluation.visit import Stopwatch, Visit
+from lora_qd.records import (
+    Generate,
+    Member,
+    Sample,
+    Score,
+    Scores,
+    Split,
+    StageSeconds,
+    Usage,
+)
 from lora_qd.tasks.task import Task
 
 
@@ -22,8 +34,8 @@ class Evaluation:
 
     outcomes: Mapping[str, Mapping[str, Score]]
     """Scores by task, then by sample id."""
-    seconds: float
-    """Wall time from entering the engine to the last score."""
+    stages: StageSeconds
+    """Where the wall time went, from the call to the last score."""
 
     @property
     def scores(self) -> Scores:
@@ -40,56 +52,83 @@ class Evaluation:
 
 
 class Evaluator:
-    """Runs candidates through an engine, at most ``in_flight`` at once."""
+    """Runs candidates through engines: no barriers, nothing lost with an engine.
+
+    On each engine at most ``in_flight`` candidates have requests under way, and at
+    most ``in_flight + ahead`` are there at all: loaded and waiting for a turn,
+    generating, or done with it while their answers are executed. The others wait in
+    order of arrival.
+    """
 
     def __init__(
         self,
-        engine: Engine,
+        engines: Sequence[Engine],
         tasks: Mapping[str, Task],
         *,
         in_flight: int,
+        ahead: int = 1,
         num_samples: Mapping[Split, int] | None = None,
     ) -> None:
-        """Bind an engine to tasks.
+        """Bind engines to tasks.
 
         Args:
-            engine: who generates.
+            engines: who generates; a candidate stays on one of them.
             tasks: by name; more may be here than a call scores.
-            in_flight: most candidates that the engine holds at once.
+            in_flight: most candidates that generate on an engine at once.
+            ahead: how many more an engine holds, ready or being scored.
             num_samples: at most so many samples of a split, per task; all by default.
 
         Raises:
-            ValueError: ``in_flight`` is below 1.
+            ValueError: there is no engine, ``in_flight < 1`` or ``ahead < 0``.
         """
-        if in_flight < 1:
-            raise ValueError(f"expected in_flight >= 1, but got {in_flight}")
+        if not engines or in_flight < 1 or ahead < 0:
+            raise ValueError(
+                "expected engines, in_flight >= 1 and ahead >= 0, but got "
+                f"{len(engines)} engines, in_flight {in_flight} and ahead {ahead}"
+            )
         self.tasks = dict(tasks)
-        self._engine = engine
+        self._stations = Stations(engines, in_flight=in_flight, ahead=ahead)
         self._num_samples = dict(num_samples or {})
-        self._slots = asyncio.Semaphore(in_flight)
+        self._orders = count()
+        self._start = time.monotonic()
 
     async def evaluate(
         self, member: Member | None, split: Split, tasks: Sequence[str]
     ) -> Evaluation:
-        """Score ``member`` (``None``: the bare base) on ``tasks``; waits for a slot."""
-        async with self._slots:
-            start = time.monotonic()
-            if member is None:
-                outcomes = await self._run_all(None, split, tasks)
-            else:
-                await self._engine.add(member)
-                try:
-                    outcomes = await self._run_all(member, split, tasks)
-                finally:
-                    await self._engine.remove(member)
-            return Evaluation(outcomes, time.monotonic() - start)
+        """Score ``member`` (``None``: the bare base) on ``tasks``; waits for a place.
+
+        A candidate whose engine is lost for good begins again on another one.
+
+        Raises:
+            EngineError: an adapter cannot be applied, or no engine is left.
+        """
+        order, watch = next(self._orders), Stopwatch()
+        while True:
+            station = await self._stations.take()
+            try:
+                async with Visit(station, member, order, watch) as visit:
+                    outcomes = await self._run_all(visit.generate, split, tasks)
+                    stages = watch.read()
+                return Evaluation(outcomes, stages)
+            except EngineLostError as error:
+                self._stations.drop(station, error)
+                watch.enter("wait")
+            finally:
+                self._stations.leave(station)
+
+    @property
+    def usage(self) -> Usage:
+        """What the engines were used for since this was made."""
+        return Usage(
+            seconds=time.monotonic() - self._start,
+            busy_s=self._stations.busy_s,
+            num_engines=self._stations.num_engines,
+            num_restarts=self._stations.num_restarts,
+        )
 
     async def _run_all(
-        self, member: Member | None, split: Split, tasks: Sequence[str]
+        self, generate: Generate, split: Split, tasks: Sequence[str]
     ) -> dict[str, dict[str, Score]]:
-        async def generate(requests: Sequence[Request]) -> list[Completion]:
-            return await self._engine.generate(member, requests)
-
         async def run(name: str, sample: Sample) -> Score:
             return await self.tasks[name].run(sample, generate)
 

@@ -11,8 +11,9 @@ import yaml
 
 from lora_qd.evaluation import Evaluation
 from lora_qd.factors import CoreSpace
-from lora_qd.records import Member, Proposal, Split
+from lora_qd.records import Member, Proposal, Split, Usage
 from lora_qd.runs.config import RunConfig
+from lora_qd.runs.costs import run_costs, spent
 from lora_qd.runs.experts import ExpertAdapter
 from lora_qd.runs.finals import AGGREGATE, BALANCED, Finals
 from lora_qd.runs.heatmaps import save_heatmaps
@@ -51,6 +52,14 @@ class _Run:
     watcher: Watcher
     start: float
     """On the monotonic clock."""
+    usage_id: int
+    """Of this session in the ledger."""
+
+    def keep_usage(self) -> Usage:
+        """Record, and return, what the engines were used for so far."""
+        usage = self.session.evaluator.usage
+        self.ledger.keep_usage(self.usage_id, usage)
+        return usage
 
 
 async def evolve(
@@ -74,7 +83,16 @@ async def evolve(
             ledger.write_manifest(manifest(config, adapters, session.tasks))
             settings = config.search.settings(config.merge_gains)
             searcher = CycleQD(session.experts, settings, seed=config.seed)
-            run = _Run(config, directory, ledger, session, searcher, watcher, start)
+            run = _Run(
+                config=config,
+                directory=directory,
+                ledger=ledger,
+                session=session,
+                searcher=searcher,
+                watcher=watcher,
+                start=start,
+                usage_id=ledger.open_session(session.evaluator.usage),
+            )
             await _search(run)
             results = await _finish(run)
     save_heatmaps(searcher.archives, directory.heatmaps)
@@ -106,9 +124,11 @@ async def _search(run: _Run) -> None:
     def insert(proposal: Proposal, evaluation: Evaluation) -> None:
         member = proposal.member
         save_cores(member.cores, run.directory.genome(member.id))
-        run.ledger.commit(proposal, evaluation.outcomes, seconds=evaluation.seconds)
+        run.ledger.commit(proposal, evaluation.outcomes, evaluation.stages)
+        usage = run.keep_usage()
         run.searcher.tell(proposal, evaluation.scores)
-        run.watcher.progress(progress.count(evaluation))
+        money = spent(usage, run.config.engine)
+        run.watcher.progress(progress.count(evaluation, usage, money))
 
     await run_search(run.searcher, evaluate, insert, budget)
 
@@ -132,6 +152,7 @@ async def _finish(run: _Run) -> Results:
     run.watcher.stage("Scoring the final table on the test split")
     tasks = [*config.skills, *config.retention]
     rows = await asyncio.gather(*(finals.test(n, m, tasks) for n, m in named.items()))
+    run.keep_usage()
     served = {AGGREGATE: aggregate, BALANCED: bred or merge, **elites}
     _keep(run, [m for m in [*named.values(), *served.values()] if m is not None])
     return _results(run, tuple(rows), served)
@@ -156,6 +177,7 @@ def _results(run: _Run, rows: tuple[Row, ...], served: Mapping[str, Member]) -> 
         rows=rows,
         members={name: member.id for name, member in served.items()},
         num_samples={task: len(scores) for task, scores in values.items()},
+        costs=run_costs(run.ledger, config.engine),
         notes={
             "seed": str(config.seed),
             "children": str(config.search.children),

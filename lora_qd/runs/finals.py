@@ -77,7 +77,7 @@ class Finals:
         if not values:
             evaluation = await self._evaluator.evaluate(member, Split.TEST, tasks)
             self.ledger.commit_outcomes(
-                id_, Split.TEST, evaluation.outcomes, seconds=evaluation.seconds
+                id_, Split.TEST, evaluation.outcomes, evaluation.stages
             )
             values = self.ledger.values(id_, Split.TEST)
         return row(name, id_, values, self.skills, dropped_energy=self._dropped(member))
@@ -105,7 +105,7 @@ class Finals:
             member.id,
             Split.VALIDATION,
             evaluation.outcomes,
-            seconds=evaluation.seconds,
+            evaluation.stages,
         )
         return evaluation.scores
 

@@ -9,15 +9,15 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from lora_qd.errors import StoreError
-from lora_qd.records import Proposal, Score, Scores, Split
+from lora_qd.records import Proposal, Score, Scores, Split, StageSeconds, Usage
 
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE manifest (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE children (
@@ -39,10 +39,21 @@ CREATE TABLE outcomes (
     num_tokens INTEGER NOT NULL,
     PRIMARY KEY (member, split, task, sample)
 ) WITHOUT ROWID;
-CREATE TABLE costs (
+CREATE TABLE costs (                -- seconds of wall time; the stages add up
     member TEXT NOT NULL,
     split TEXT NOT NULL,
-    seconds REAL NOT NULL           -- wall time from start to last score
+    wait REAL NOT NULL,
+    materialise REAL NOT NULL,
+    load REAL NOT NULL,
+    generate REAL NOT NULL,
+    score REAL NOT NULL
+);
+CREATE TABLE sessions (             -- what each driver used of its engines so far
+    id INTEGER PRIMARY KEY,
+    seconds REAL NOT NULL,
+    busy_s REAL NOT NULL,           -- with a request in flight, over all engines
+    num_engines INTEGER NOT NULL,
+    num_restarts INTEGER NOT NULL
 );
 """
 
@@ -60,6 +71,19 @@ class ChildRow:
     parents: tuple[str, ...]
     recipe: Mapping[str, Any]
     scores: Scores
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one evaluation took."""
+
+    member: str
+    """Or ``base``."""
+    split: Split
+    stages: StageSeconds
+    num_prompt_tokens: int
+    num_tokens: int
+    """Generated tokens."""
 
 
 class Ledger:
@@ -112,7 +136,7 @@ class Ledger:
             rows = self._db.execute("SELECT key, value FROM manifest").fetchall()
         return {key: json.loads(value) for key, value in rows}
 
-    def commit(self, child: Proposal, outcomes: Outcomes, *, seconds: float) -> None:
+    def commit(self, child: Proposal, outcomes: Outcomes, stages: StageSeconds) -> None:
         """Record a child with its outcomes on the search split, all or nothing."""
         row = (
             child.index,
@@ -123,14 +147,14 @@ class Ledger:
         )
         with self._transaction():
             self._db.execute("INSERT INTO children VALUES (?, ?, ?, ?, ?)", row)
-            self._add_outcomes(child.member.id, Split.SEARCH, outcomes, seconds)
+            self._add_outcomes(child.member.id, Split.SEARCH, outcomes, stages)
 
     def commit_outcomes(
-        self, member: str, split: Split, outcomes: Outcomes, *, seconds: float
+        self, member: str, split: Split, outcomes: Outcomes, stages: StageSeconds
     ) -> None:
         """Record an evaluation outside the search: ``base`` or a member on a split."""
         with self._transaction():
-            self._add_outcomes(member, split, outcomes, seconds)
+            self._add_outcomes(member, split, outcomes, stages)
 
     def children(self) -> list[ChildRow]:
         """Return all children in the order of their birth."""
@@ -176,8 +200,46 @@ class Ledger:
             ).fetchall()
         return dict(rows)
 
+    def costs(self) -> list[Cost]:
+        """Return what every evaluation took, in the order of its commit."""
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT costs.*, sum(num_prompt_tokens), sum(num_tokens) FROM costs "
+                "JOIN outcomes USING (member, split) GROUP BY costs.rowid"
+            ).fetchall()
+        return [
+            Cost(member, Split(split), StageSeconds(*stages), num_prompt, num)
+            for member, split, *stages, num_prompt, num in rows
+        ]
+
+    def open_session(self, usage: Usage) -> int:
+        """Record that a driver begins; return its number for :meth:`keep_usage`."""
+        with self._transaction():
+            row = self._db.execute(
+                "INSERT INTO sessions VALUES (NULL, ?, ?, ?, ?)", astuple(usage)
+            )
+        return int(row.lastrowid or 0)
+
+    def keep_usage(self, session: int, usage: Usage) -> None:
+        """Record what a session used so far, in place of what it had used before."""
+        with self._transaction():
+            self._db.execute(
+                "UPDATE sessions SET seconds = ?, busy_s = ?, num_engines = ?, "
+                "num_restarts = ? WHERE id = ?",
+                (*astuple(usage), session),
+            )
+
+    def sessions(self) -> list[Usage]:
+        """Return what each session used, the oldest first."""
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT seconds, busy_s, num_engines, num_restarts FROM sessions "
+                "ORDER BY id"
+            ).fetchall()
+        return [Usage(*row) for row in rows]
+
     def _add_outcomes(
-        self, member: str, split: Split, outcomes: Outcomes, seconds: float
+        self, member: str, split: Split, outcomes: Outcomes, stages: StageSeconds
     ) -> None:
         rows = [
             (
@@ -189,8 +251,8 @@ class Ledger:
         ]
         marks = ", ".join("?" * 9)
         self._db.executemany(f"INSERT INTO outcomes VALUES ({marks})", rows)
-        cost = (member, split.value, seconds)
-        self._db.execute("INSERT INTO costs VALUES (?, ?, ?)", cost)
+        cost = (member, split.value, *astuple(stages))
+        self._db.execute("INSERT INTO costs VALUES (?, ?, ?, ?, ?, ?, ?)", cost)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -100,3 +100,10 @@ def test_a_local_base_is_served_offline(tmp_path):
 def test_a_step_has_room_for_a_token_of_every_sequence():
     parts = command(max_num_seqs=256, max_num_batched_tokens=64)
     assert "--max-num-batched-tokens=256" in parts
+
+
+def test_accelerators_of_a_server_share_the_base():
+    both = settings(devices=("2", "3"))
+    assert both.environment(is_cpu=False)["CUDA_VISIBLE_DEVICES"] == "2,3"
+    assert "--tensor-parallel-size=2" in both.command(Path("/run/s"), is_cpu=False)
+    assert "CUDA_VISIBLE_DEVICES" not in settings().environment(is_cpu=False)

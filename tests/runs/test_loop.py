@@ -7,7 +7,7 @@ import pytest
 
 from lora_qd.errors import EngineError
 from lora_qd.evaluation import Evaluation
-from lora_qd.records import Member, Proposal, Score
+from lora_qd.records import Member, Proposal, Score, StageSeconds
 from lora_qd.runs.loop import Budget, run_search
 
 
@@ -45,7 +45,7 @@ def search(budget, *, seed=0, slow=0.003):
         running["most"] = max(running.values())
         await asyncio.sleep(delays.uniform(0, slow))
         running["now"] -= 1
-        return Evaluation({"code": {"s": Score(0.5)}}, 0.0)
+        return Evaluation({"code": {"s": Score(0.5)}}, StageSeconds())
 
     def insert(proposal, evaluation):
         searcher.tell(proposal, evaluation.scores)
@@ -97,7 +97,7 @@ def test_an_engine_error_stops_the_search_and_cancels_what_is_in_flight():
         except asyncio.CancelledError:
             cancelled.append(proposal.index)
             raise
-        return Evaluation({"code": {"s": Score(0.5)}}, 0.0)
+        return Evaluation({"code": {"s": Score(0.5)}}, StageSeconds())
 
     def insert(proposal, evaluation):
         searcher.tell(proposal, evaluation.scores)
