@@ -9,6 +9,7 @@ from lora_qd.engines.canary import check_effect
 from lora_qd.engines.engine import Engine, ProbedEngine
 from lora_qd.engines.fake import FakeEngine
 from lora_qd.engines.server_settings import ServerSettings
+from lora_qd.engines.transformers_engine import TransformersEngine
 from lora_qd.engines.vllm_engine import VllmEngine
 from lora_qd.engines.vllm_server import VllmServer
 
@@ -18,6 +19,7 @@ __all__ = [
     "FakeEngine",
     "ProbedEngine",
     "ServerSettings",
+    "TransformersEngine",
     "VllmEngine",
     "VllmServer",
     "check_effect",

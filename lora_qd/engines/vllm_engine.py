@@ -19,7 +19,6 @@ from lora_qd.engines.loaded_adapters import (
 )
 from lora_qd.engines.server import Server
 from lora_qd.engines.vllm_client import VllmClient
-from lora_qd.errors import InputError
 from lora_qd.records import Completion, Member, Request, Swap
 
 _MAX_BATCH = 64
@@ -147,14 +146,7 @@ class VllmEngine:
         return probes
 
     def _encode(self, request: Request) -> _Prompt:
-        prompt = self._chat.encode(request.messages)
-        if len(prompt) + request.max_tokens > self._max_model_len:
-            raise InputError(
-                f"expected prompt and answer within max_model_len="
-                f"{self._max_model_len} tokens, but got {len(prompt)} + "
-                f"{request.max_tokens}; raise it or ask for a shorter answer"
-            )
-        return prompt
+        return self._chat.encode_request(request, self._max_model_len)
 
     async def _complete(
         self, call: _Call, prompts: Sequence[_Prompt]

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from lora_qd.engines.quantization import Quantization
 from lora_qd.errors import InputError
 from lora_qd.experts.config import ExpertConfig, TrainingConfig
 from lora_qd.factors.merging import METHODS
@@ -118,8 +119,9 @@ class EngineConfig(_Strict):
     """The environment variable that holds the key of `urls`."""
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
     """Number format of the base's arithmetic and of the adapters."""
-    quantization: Literal["none", "nf4"] = "none"
-    """How the frozen base is quantised; `nf4` needs bitsandbytes."""
+    quantization: Quantization = "none"
+    """How the frozen base is quantised: `nf4` (bitsandbytes) and `fp8` when it is
+    loaded; `awq` and `gptq` are for checkpoints that are."""
     max_model_len: int = Field(default=2048, ge=16)
     """Most tokens of prompt and answer together."""
     max_num_seqs: int = Field(default=256, ge=1)
@@ -176,7 +178,8 @@ class RunConfig(_Strict):
     adapters that are there already."""
     allow_other_quantization: bool = False
     """Whether experts may be served on another quantisation than they were trained
-    on; recorded in the ledger."""
+    on; recorded in the ledger. A base that is quantised on disk is another checkpoint,
+    so that only the shapes of its layers are compared then."""
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     """How experts are trained."""
     search: SearchConfig = Field(default_factory=SearchConfig)

@@ -56,7 +56,7 @@ def engine_settings(config: RunConfig, space: CoreSpace) -> ServerSettings:
         max_loras=engine.max_loras + engine.ahead,
         max_lora_rank=engine.serve_rank,
         dtype=engine.dtype,
-        quantization=None if engine.quantization == "none" else engine.quantization,
+        quantization=engine.quantization,
         max_model_len=engine.max_model_len,
         max_num_seqs=engine.max_num_seqs,
         max_num_batched_tokens=engine.max_num_batched_tokens,

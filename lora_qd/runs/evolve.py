@@ -115,6 +115,14 @@ async def _search(run: _Run) -> None:
     run.watcher.stage(
         f"Searching: {run.searcher.num_seeds} seeds, then {search.children} children"
     )
+    num_known = search.batch * (search.lag + 1)
+    num_places = run.session.evaluator.num_places
+    if num_known < num_places and search.lag:  # without lag it is the textbook loop
+        run.watcher.stage(
+            f"Note: the engines have places for {num_places} candidates, but only "
+            f"search.batch x (search.lag + 1) = {num_known} are known at a time; the "
+            "rest stays empty"
+        )
 
     async def evaluate(proposal: Proposal) -> Evaluation:
         return await run.session.evaluator.evaluate(

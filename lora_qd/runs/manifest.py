@@ -20,13 +20,17 @@ def manifest(
     experts: Mapping[str, ExpertAdapter],
     tasks: Mapping[str, Task],
 ) -> dict[str, Any]:
-    """Return config, versions and the hashes of base, experts and splits."""
+    """Return config, versions, quantisations, hashes of base, experts and splits."""
     names = [*config.skills, *config.retention]
     return {
         "config": config.model_dump(mode="json"),
         "versions": {"loraqd": lora_qd.__version__, **_versions()},
         "base": base_hash(config.base),
         "experts": {skill: e.weights_hash for skill, e in experts.items()},
+        "quantization": {
+            "served": config.engine.quantization,
+            "trained": {skill: e.quantization for skill, e in experts.items()},
+        },
         "splits": {
             f"{name}/{split}": _samples_hash(tasks[name], split)
             for name in names

@@ -12,7 +12,7 @@ from lora_qd.engines import ProbedEngine, check_effect
 from lora_qd.errors import InputError
 from lora_qd.evaluation import Evaluator, task_group
 from lora_qd.factors import CoreSpace
-from lora_qd.records import Cores, Split
+from lora_qd.records import Cores, Member, Split
 from lora_qd.runs.config import RunConfig
 from lora_qd.runs.engines import open_engines
 from lora_qd.runs.experts import ExpertAdapter
@@ -62,7 +62,11 @@ async def open_session(
         async with open_engines(config, space, log) as engines:
             async with task_group() as group:
                 for engine in engines:
-                    group.create_task(_check_experts(engine, experts, tasks))
+                    is_foreign = bool(config.engine.urls)
+                    check = _check_experts(
+                        engine, experts, tasks, is_foreign=is_foreign
+                    )
+                    group.create_task(check)
             evaluator = Evaluator(
                 engines,
                 tasks,
@@ -93,7 +97,11 @@ def require_skills(config: RunConfig) -> None:
 
 
 async def _check_experts(
-    engine: ProbedEngine, experts: Mapping[str, Cores], tasks: Mapping[str, Task]
+    engine: ProbedEngine,
+    experts: Mapping[str, Cores],
+    tasks: Mapping[str, Task],
+    *,
+    is_foreign: bool,
 ) -> None:
     """Prove that every expert changes what the base answers (design, section 6)."""
     requests = [
@@ -103,3 +111,24 @@ async def _check_experts(
     ]
     members = [expert_member(skill, cores) for skill, cores in experts.items()]
     await check_effect(engine, members, requests)
+    if is_foreign:
+        await check_effect(engine, by_kind(members[0]), requests[:_NUM_CANARIES])
+
+
+def by_kind(member: Member) -> list[Member]:
+    """Return one member per kind of module, such as ``q_proj``, that changes only it.
+
+    A server that was started with fewer ``--lora-target-modules`` leaves the others out
+    and says nothing; the one it leaves out has no effect.
+    """
+    kinds = sorted({module.rpartition(".")[2] for module in member.cores})
+    return [
+        Member(
+            f"{member.id}/{kind}",
+            {
+                m: c if m.endswith(f".{kind}") else 0 * c
+                for m, c in member.cores.items()
+            },
+        )
+        for kind in kinds
+    ]

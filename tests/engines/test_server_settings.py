@@ -3,6 +3,8 @@ from pathlib import Path
 import pytest
 
 from lora_qd.engines import ServerSettings
+from lora_qd.errors import InputError
+from tests.engines.checkpoints import save_config
 
 
 def settings(**changes):
@@ -13,6 +15,10 @@ def settings(**changes):
 
 def command(**changes):
     return settings(**changes).command(Path("/run/s"), is_cpu=True)
+
+
+def quantising(parts):
+    return [p for p in parts if p.startswith(("--quantization", "--load-format"))]
 
 
 @pytest.mark.parametrize(("rank", "served"), [(1, 1), (2, 8), (16, 16), (48, 64)])
@@ -32,13 +38,32 @@ def test_a_server_without_evolved_modules_is_refused():
         settings(lora_target_modules=())
 
 
-def test_a_quantised_base_needs_sixteen_bits():
+@pytest.mark.parametrize("quantization", ["nf4", "fp8", "awq", "gptq"])
+def test_a_quantised_base_needs_sixteen_bits(quantization):
     with pytest.raises(ValueError, match="16-bit dtype"):
-        settings(quantization="nf4", dtype="float32")
+        settings(quantization=quantization, dtype="float32")
 
 
-def test_nf4_means_bitsandbytes():
-    assert "--quantization=bitsandbytes" in command(quantization="nf4")
+def test_a_base_in_16_bit_is_quantised_when_it_is_loaded(tmp_path):
+    model = str(save_config(tmp_path))
+    assert quantising(command(model=model)) == []
+    assert quantising(command(model=model, quantization="nf4")) == [
+        "--quantization=bitsandbytes",
+        "--load-format=bitsandbytes",
+    ]
+    fp8 = quantising(command(model=model, quantization="fp8"))
+    assert fp8 == ["--quantization=fp8"]
+
+
+@pytest.mark.parametrize("method", ["fp8", "awq", "gptq"])
+def test_vllm_chooses_the_kernel_of_a_quantised_checkpoint(tmp_path, method):
+    model = str(save_config(tmp_path, method))
+    assert quantising(command(model=model, quantization=method)) == []
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused_before_anything_starts(tmp_path):
+    with pytest.raises(InputError, match="expected an AWQ checkpoint in"):
+        settings(model=str(save_config(tmp_path)), quantization="awq")
 
 
 def test_a_private_socket_is_the_default():

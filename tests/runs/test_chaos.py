@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lora_qd.engines import VllmServer
+from lora_qd.engines import VllmEngine, VllmServer
 from lora_qd.records import Split
 from lora_qd.runs import engines as run_engines
 from lora_qd.runs.config import load_config
@@ -18,6 +18,8 @@ from lora_qd.store.run_directory import RunDirectory
 from tests.runs.conftest import ROOT, SMALL
 
 NUM_KILLS = 10
+ANSWERS_BETWEEN = 4
+"""Kills are so many answers apart: what is asked must be answered some time."""
 
 
 def told(run):
@@ -35,39 +37,25 @@ def vllm_pid(server: VllmServer) -> int:
     return int(tasks.read_text().split()[0])
 
 
-class Killer:
-    """Kills the server once per inserted member, with requests in flight."""
+class KilledEngine(VllmEngine):
+    """Loses its server again and again, each time with requests in flight."""
 
-    def __init__(self, monkeypatch):
-        self.servers, self.engines = [], []
-        self.num_kills = 0
-        self.is_due = asyncio.Event()
+    num_kills = 0
+    num_answers = 0
 
-        def server(*args, **options):
-            self.servers.append(VllmServer(*args, **options))
-            return self.servers[-1]
+    def __init__(self, server, write_adapter):
+        super().__init__(server, write_adapter)
+        self._victim = server
 
-        make_engine = run_engines.VllmEngine
-
-        def engine(*args):
-            self.engines.append(make_engine(*args))
-            return self.engines[-1]
-
-        monkeypatch.setattr(run_engines, "VllmServer", server)
-        monkeypatch.setattr(run_engines, "VllmEngine", engine)
-
-    def member_inserted(self, progress):
-        self.is_due.set()
-
-    async def run(self):
-        while self.num_kills < NUM_KILLS:
-            await self.is_due.wait()
-            self.is_due.clear()
-            [keeper] = [engine._keeper for engine in self.engines]
-            while not keeper._num_calls or keeper._restart is not None:
-                await asyncio.sleep(0.001)
-            os.kill(vllm_pid(self.servers[0]), signal.SIGKILL)
-            self.num_kills += 1
+    async def _complete(self, call, prompts):
+        answers = await super()._complete(call, prompts)
+        KilledEngine.num_answers += 1
+        num_due = min(KilledEngine.num_answers // ANSWERS_BETWEEN, NUM_KILLS)
+        is_up = self._keeper._restart is None
+        if self.num_kills < num_due and self._keeper._num_calls and is_up:
+            KilledEngine.num_kills += 1
+            os.kill(vllm_pid(self._victim), signal.SIGKILL)
+        return answers
 
 
 @pytest.mark.slow
@@ -79,17 +67,11 @@ def test_a_server_that_is_killed_ten_times_leaves_the_same_archives(
     monkeypatch.chdir(ROOT)
     config = load_config(Path("configs/tiny.yaml"), SMALL)
     directory = RunDirectory(tmp_path)
+    monkeypatch.setattr(run_engines, "VllmEngine", KilledEngine)
 
-    async def main():
-        killer = Killer(monkeypatch)
-        killing = asyncio.create_task(killer.run())
-        watcher = Watcher(stage=lambda _: None, progress=killer.member_inserted)
-        results = await evolve(config, load_experts(config), directory, watcher)
-        killing.cancel()
-        return results, killer
-
-    results, killer = asyncio.run(main())
-    assert killer.num_kills == NUM_KILLS
+    watcher = Watcher(stage=lambda _: None, progress=lambda _: None)
+    results = asyncio.run(evolve(config, load_experts(config), directory, watcher))
+    assert KilledEngine.num_kills == NUM_KILLS
     assert told(tmp_path) == told(undisturbed)
     with Ledger(directory.ledger) as ledger:
         [usage] = ledger.sessions()
