@@ -12,7 +12,7 @@ from rich.table import Table
 from lora_qd.runs.config import load_config
 from lora_qd.runs.memory import MEMORY_SIZES, USABLE_SHARE
 from lora_qd.runs.plan import Plan, plan_run
-from lora_qd.runs.timing import LORA_FACTOR, REACHED
+from lora_qd.runs.timing import LORA_FACTOR, REACHED, SCORED_PER_S
 from lora_qd.runs.workload import Pass
 
 
@@ -140,15 +140,20 @@ def _print_time(console: Console, plan: Plan) -> None:
     timing = plan.timing
     search = plan.passes[0]
     answers = search.num_samples / timing.passes_s[0]
+    source = "fitted to the tiny base on two cores, scoring included"
+    if plan.device.memory_gb is not None:
+        source = (
+            f"not measured: from {REACHED:.0%} of the published bandwidth and peak, "
+            f"and {LORA_FACTOR:.0%} of the base's speed with LoRA"
+        )
     console.print(
         f"Time: {_time(timing.total_s)}, {timing.candidates_per_hour:,.0f} candidates "
-        f"an hour; an estimate, good to a factor of two or so: {REACHED:.0%} of the "
-        f"device's bandwidth and peak, {LORA_FACTOR:.0%} of the base's speed with LoRA."
+        f"an hour; {source}."
     )
     console.print(
-        f"Executing answers is not in it: {answers:,.0f} a second arrive at "
-        f"{plan.sandbox_workers} sandbox workers; on few processor cores that may "
-        "bound the run."
+        f"Executing answers may bound the run: {answers:,.0f} a second arrive at "
+        f"{plan.sandbox_workers} sandbox workers; two workers on two cores have "
+        f"managed {SCORED_PER_S}."
     )
     if plan.cost is None:
         console.print("Price: say engine.price_per_hour=... to see it.")

@@ -72,13 +72,12 @@ def plan_run(config: RunConfig, device: str | None = None) -> Plan:
             is there cannot be read.
     """
     require_skills(config)
-    chosen = device_of(device)
+    chosen, served_rank = device_of(device), _served_rank(config)
     decoder = load_decoder(config.base)
     modules, experts = _modules(config, decoder)
     counter = token_counter(cached_directory(config.base))
     passes = _passes(config, counter)
-    engine, served_rank = config.engine, _served_rank(config)
-    length = _mean_length(passes)
+    engine, length = config.engine, _mean_length(passes)
     memory = memory_of(
         decoder, modules, engine, served_rank=served_rank, mean_length=length
     )

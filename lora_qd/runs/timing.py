@@ -18,6 +18,9 @@ REACHED = 0.6
 """Share of the published bandwidth and peak that serving reaches; an assumption."""
 LORA_FACTOR = 0.8
 """Speed with adapters relative to the bare base; for GPUs 0.65 to 0.95 are reported."""
+SCORED_PER_S = 370
+"""Answers that two workers on two cores scored, most known from before (see
+docs/benchmarks.md)."""
 
 
 @dataclass(frozen=True, slots=True)

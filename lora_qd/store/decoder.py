@@ -127,7 +127,9 @@ def _is_whole(directory: Path) -> bool:
 def _of_headers(
     config: Mapping[str, Any], headers: Mapping[str, dict[str, list[int]]], source: str
 ) -> Decoder:
-    is_quantized = "quantization_config" in config
+    is_quantized = bool(
+        config.get("quantization_config") or config.get("compression_config")
+    )
     linears = {
         name.removesuffix(".weight"): (entry["shape"][0], entry["shape"][1])
         for name, entry in headers.items()

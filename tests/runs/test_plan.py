@@ -258,20 +258,17 @@ def test_a_plan_foresees_what_a_run_did(finished_run, small, in_root):
     run, _ = finished_run
     plan = plan_run(small, "cpu")
     with Ledger(run / "ledger.sqlite") as ledger:
-        rows = ledger._db.execute(
-            "SELECT split, count(DISTINCT member), sum(num_prompt_tokens), "
-            "sum(num_tokens) FROM outcomes GROUP BY split"
-        ).fetchall()
-    done = {split: tuple(counts) for split, *counts in rows}
+        costs = ledger.costs()
     for part in plan.passes:
-        members, prompt_tokens, tokens = done[part.split.value]
-        per_member = part.num_prompt_tokens // part.num_candidates
-        assert prompt_tokens == members * per_member
-        assert 0.5 < tokens / members * part.num_candidates / part.num_tokens < 2
+        done = [cost for cost in costs if cost.split is part.split]
         if part.split is Split.VALIDATION:  # elites that are finalists count once
-            assert part.num_candidates - 5 <= members <= part.num_candidates
+            assert part.num_candidates - 5 <= len(done) <= part.num_candidates
         else:
-            assert members == part.num_candidates
+            assert len(done) == part.num_candidates
+        prompt_tokens = sum(cost.num_prompt_tokens for cost in done)
+        assert prompt_tokens * part.num_candidates == len(done) * part.num_prompt_tokens
+        tokens = sum(cost.num_tokens for cost in done)
+        assert 0.5 < tokens / len(done) * part.num_candidates / part.num_tokens < 2
     notes = json.loads((run / "results.json").read_text())["notes"]
     took_s = 60 * float(notes["minutes"])
     assert 0.25 < plan.timing.total_s / took_s < 4
