@@ -27,6 +27,9 @@ class TransformersEngine:
     answers are compared with. Members with equal weights share one load.
     """
 
+    num_restarts = 0
+    """There is no server to lose."""
+
     def __init__(
         self,
         model: str,
