@@ -13,6 +13,11 @@ from lora_qd.cli.progress_bar import SearchBar
 from lora_qd.cli.table import print_results
 from lora_qd.errors import InputError
 from lora_qd.runs.config import RunConfig, load_config
+from lora_qd.runs.continuing import (
+    is_finished,
+    recorded_config,
+    require_same_search,
+)
 from lora_qd.runs.evolve import Watcher, evolve
 from lora_qd.runs.experts import ExpertAdapter, load_experts
 from lora_qd.runs.results import Results
@@ -26,44 +31,76 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 def start(
     config_path: Path, overrides: Sequence[str], *, run: Path | None, overwrite: bool
 ) -> None:
-    """Run a config in a free directory, or in place of an earlier run."""
+    """Run a config in a free directory, or go on with the same run there."""
     config = load_config(config_path, overrides)
     directory = RunDirectory(run or config.run)
-    if directory.is_run and not overwrite:
-        raise InputError(
-            f"expected a free directory, but {directory.path} holds a run; choose "
-            "another with --run, or replace it with --overwrite"
-        )
-    _evolve(config, directory)
-
-
-def start_over(run: Path) -> None:
-    """Repeat a run from its own config; nothing of it is taken over yet."""
-    directory = RunDirectory(run)
-    if not directory.is_run:
-        raise InputError(
-            f"expected a run in {run}, but there is none; start one with loraqd evolve"
-        )
-    if directory.results.is_file():
-        raise InputError(
-            f"expected an interrupted run in {run}, but it is finished; see "
-            f"{directory.table}"
-        )
-    config = load_config(directory.config)
-    console.print(
-        "This version cannot go on in the middle: it starts over, from the same "
-        "config and seed."
-    )
-    _evolve(config, directory)
-
-
-def _evolve(config: RunConfig, directory: RunDirectory) -> None:
     # Checked before anything is written, or of an earlier run deleted.
     require_skills(config)
     adapters = load_experts(config)
     with directory.lock():
-        directory.clear()
-        results = _run_until_interrupted(config, adapters, directory)
+        before = recorded_config(directory) if directory.is_run else None
+        if overwrite or before is None:
+            directory.clear()
+        else:
+            require_same_search(directory, before, config)
+            _require_unfinished(directory, config)
+            console.print(f"Going on with {directory.path}.", soft_wrap=True)
+        _evolve(config, adapters, directory)
+
+
+def go_on(run: Path, *, children: str | None) -> None:
+    """Go on with a run from its own config, perhaps with more children."""
+    directory = RunDirectory(run)
+    require_run(directory)
+    with directory.lock():
+        before = recorded_config(directory)
+        if before is None:
+            raise InputError(
+                f"expected a run in {run}, but it was stopped before it began; start "
+                "it with loraqd evolve"
+            )
+        config = _with_children(before, children) if children else before
+        require_same_search(directory, before, config)
+        _require_unfinished(directory, config)
+        require_skills(config)
+        _evolve(config, load_experts(config), directory)
+
+
+def require_run(directory: RunDirectory) -> None:
+    """Refuse a directory without a run.
+
+    Raises:
+        InputError: there is none.
+    """
+    if not directory.is_run:
+        raise InputError(
+            f"expected a run in {directory.path}, but there is none; start one with "
+            "loraqd evolve"
+        )
+
+
+def _require_unfinished(directory: RunDirectory, config: RunConfig) -> None:
+    if is_finished(directory, config):
+        raise InputError(
+            f"expected an unfinished run in {directory.path}, but it has its "
+            f"{config.search.children} children and {directory.table}; extend it with "
+            f"loraqd resume {directory.path} --children +200"
+        )
+
+
+def _with_children(config: RunConfig, children: str) -> RunConfig:
+    """Return ``config`` with another budget: ``+200`` more, or ``1400`` in all."""
+    if not children.removeprefix("+").isdecimal():
+        raise InputError(f"expected --children like +200 or 1400, but got {children!r}")
+    num = int(children) + (config.search.children if children[0] == "+" else 0)
+    search = config.search.model_copy(update={"children": num})
+    return config.model_copy(update={"search": search})
+
+
+def _evolve(
+    config: RunConfig, adapters: Mapping[str, ExpertAdapter], directory: RunDirectory
+) -> None:
+    results = _run_until_interrupted(config, adapters, directory)
     print_results(console, results)
     _print_next(directory)
 
@@ -80,7 +117,7 @@ def _run_until_interrupted(
             pass
     console.print(
         f"Stopped. What was scored is in {directory.path}.\n"
-        f"Start over with the same config: loraqd resume {directory.path}"
+        f"Go on: loraqd resume {directory.path}"
     )
     raise SystemExit(130)
 

@@ -92,7 +92,10 @@ def evolve(  # noqa: PLR0913 - its options
         bool, typer.Option("--json", help="Print the --dry-run as JSON.")
     ] = False,
 ) -> None:
-    """Breed the experts by CycleQD and show the final table."""
+    """Breed the experts by CycleQD and show the final table.
+
+    Where the same run was interrupted, it goes on.
+    """
     if dry_run:
         from lora_qd.cli.planning import show_plan
 
@@ -111,11 +114,15 @@ def evolve(  # noqa: PLR0913 - its options
 @app.command()
 def resume(
     run: Annotated[Path, typer.Argument(help="The run's directory.")],
+    children: Annotated[
+        str | None,
+        typer.Option(help="+200 for so many more children, or 1400 for all together."),
+    ] = None,
 ) -> None:
-    """Go on with an interrupted run. For now it starts over, with the same config."""
-    from lora_qd.cli.evolving import start_over
+    """Go on with an interrupted run, or extend a finished one."""
+    from lora_qd.cli.evolving import go_on
 
-    start_over(run)
+    go_on(run, children=children)
 
 
 @app.command()

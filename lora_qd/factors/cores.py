@@ -4,6 +4,7 @@ Every function is exact for the dense task vectors, since ``delta = U C V^T`` wi
 orthonormal U and V is linear in C and keeps singular values (design, section 2).
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -83,3 +84,13 @@ def same_shapes(cores: Cores) -> list[list[str]]:
     for module, core in cores.items():
         groups.setdefault(core.shape, []).append(module)
     return list(groups.values())
+
+
+def content_hash(cores: Cores) -> str:
+    """Return the SHA-256 of the cores' names, shapes and bytes, as hex."""
+    digest = hashlib.sha256()
+    for module in sorted(cores):
+        core = np.ascontiguousarray(cores[module])
+        digest.update(f"{module}{core.shape}{core.dtype}".encode())
+        digest.update(core.tobytes())
+    return digest.hexdigest()

@@ -197,6 +197,12 @@ class RunConfig(_Strict):
     sandbox_workers: int = Field(default=2, ge=1)
     """Processes that execute what the model wrote."""
 
+    @property
+    def num_seeds(self) -> int:
+        """Members that the archives start from: experts and static merges."""
+        merges = self.merge_gains if self.search.seed_merges else ()
+        return len(self.skills) + len(merges)
+
     @model_validator(mode="after")
     def _check_names(self) -> Self:
         names = [*self.skills, *self.retention]

@@ -3,31 +3,35 @@
 import asyncio
 import platform
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import yaml
-
 from lora_qd.evaluation import Evaluation
-from lora_qd.factors import CoreSpace
 from lora_qd.records import Member, Proposal, Split, Usage
+from lora_qd.runs.beginning import begin, fix_samples
 from lora_qd.runs.config import RunConfig
 from lora_qd.runs.costs import run_costs, spent
-from lora_qd.runs.experts import ExpertAdapter
+from lora_qd.runs.experts import ExpertAdapter, Span
 from lora_qd.runs.finals import AGGREGATE, BALANCED, Finals
 from lora_qd.runs.heatmaps import save_heatmaps
-from lora_qd.runs.loop import Budget, run_search
-from lora_qd.runs.manifest import manifest
+from lora_qd.runs.history import bred_from, recorded_children, whole_history
+from lora_qd.runs.lineage import Lineage
+from lora_qd.runs.loop import Budget, Recorded, run_search
+from lora_qd.runs.manifest import about
 from lora_qd.runs.progress import Progress, meter
 from lora_qd.runs.results import Results, Row, markdown, save_results
 from lora_qd.runs.session import Session, open_session
-from lora_qd.search import CycleQD
-from lora_qd.search.cycleqd import expert_member
+from lora_qd.search import Breeder, CycleQD
+from lora_qd.search.breeding import expert_member
 from lora_qd.store.files import write_bytes
-from lora_qd.store.genomes import save_cores, save_space
-from lora_qd.store.ledger import Ledger
+from lora_qd.store.genomes import save_genome
+from lora_qd.store.ledger import ChildRow, Ledger
 from lora_qd.store.run_directory import RunDirectory
+
+OpenSession = Callable[[RunConfig, Span, Path], AbstractAsyncContextManager[Session]]
+"""Opens what scores members."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +52,17 @@ class _Run:
     directory: RunDirectory
     ledger: Ledger
     session: Session
+    breeder: Breeder
     searcher: CycleQD
     watcher: Watcher
     start: float
     """On the monotonic clock."""
     usage_id: int
     """Of this session in the ledger."""
+
+    def lineage_of(self, rows: Sequence[ChildRow]) -> Lineage:
+        """Return how the children in ``rows`` came to be."""
+        return Lineage(rows, self.ledger.genomes(), self.directory, self.breeder)
 
     def keep_usage(self) -> Usage:
         """Record, and return, what the engines were used for so far."""
@@ -67,53 +76,57 @@ async def evolve(
     adapters: Mapping[str, ExpertAdapter],
     directory: RunDirectory,
     watcher: Watcher,
+    opener: OpenSession = open_session,
 ) -> Results:
-    """Search, choose, test and report; ``directory`` is locked and empty.
+    """Search, choose, test and report: from the start, or on from where a run stood.
+
+    ``directory`` is locked, and empty or a run that may go on with ``config``.
 
     Raises:
+        InputError: base, experts or samples are not those that the run began with.
+        StoreError: what is on disk is damaged.
         EngineError: vLLM does not come up, fails, or ignores an expert.
         SandboxError: there is no working sandbox.
     """
     start = time.monotonic()
-    watcher.stage("Starting vLLM")
     # Made first: whatever fails from here on, this is known to be a run's directory.
-    with Ledger(directory.ledger, is_new=True) as ledger:
-        async with open_session(config, adapters, directory.log) as session:
-            _write_start(config, directory, session.space)
-            ledger.write_manifest(manifest(config, adapters, session.tasks))
-            settings = config.search.settings(config.merge_gains)
-            searcher = CycleQD(session.experts, settings, seed=config.seed)
+    with Ledger(directory.ledger, is_writer=True) as ledger:
+        span = begin(config, adapters, directory, ledger)
+        rows = whole_history(ledger)
+        settings = config.search.settings(config.merge_gains)
+        breeder = Breeder(span.experts, settings, config.seed)
+        usage_id = ledger.open_session(about(config))
+        watcher.stage("Starting vLLM")
+        async with opener(config, span, directory.log) as session:
+            fix_samples(config, session.tasks, ledger)
             run = _Run(
                 config=config,
                 directory=directory,
                 ledger=ledger,
                 session=session,
-                searcher=searcher,
+                breeder=breeder,
+                searcher=CycleQD(span.experts, settings, seed=config.seed),
                 watcher=watcher,
                 start=start,
-                usage_id=ledger.open_session(session.evaluator.usage),
+                usage_id=usage_id,
             )
-            await _search(run)
+            await _search(run, recorded_children(rows, run.lineage_of(rows)))
             results = await _finish(run)
-    save_heatmaps(searcher.archives, directory.heatmaps)
+    save_heatmaps(run.searcher.archives, directory.heatmaps)
     write_bytes(directory.table, markdown(results).encode())
     save_results(results, directory.results)
     return results
 
 
-def _write_start(config: RunConfig, directory: RunDirectory, space: CoreSpace) -> None:
-    directory.members.mkdir()
-    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-    write_bytes(directory.config, text.encode())
-    save_space(space, directory.space)
-
-
-async def _search(run: _Run) -> None:
-    search = run.config.search
+async def _search(run: _Run, recorded: Recorded) -> None:
+    search, num_recorded = run.config.search, len(recorded)
     budget = Budget(search.children, search.batch, search.lag)
-    progress = meter(run.searcher, run.searcher.num_seeds + search.children)
+    num_all = run.config.num_seeds + search.children
+    progress = meter(run.searcher, num_all - num_recorded)
+    before = f" ({num_recorded} of them are done)" if num_recorded else ""
     run.watcher.stage(
-        f"Searching: {run.searcher.num_seeds} seeds, then {search.children} children"
+        f"Searching: {run.config.num_seeds} seeds, then {search.children} children"
+        f"{before}"
     )
     num_known = search.batch * (search.lag + 1)
     num_places = run.session.evaluator.num_places
@@ -130,15 +143,18 @@ async def _search(run: _Run) -> None:
         )
 
     def insert(proposal: Proposal, evaluation: Evaluation) -> None:
-        member = proposal.member
-        save_cores(member.cores, run.directory.genome(member.id))
-        run.ledger.commit(proposal, evaluation.outcomes, evaluation.stages)
+        genome = save_genome(proposal.member.cores, run.directory)
+        scores = evaluation.scores
+        run.ledger.commit(
+            proposal, genome, scores, evaluation.outcomes, evaluation.stages
+        )
         usage = run.keep_usage()
-        run.searcher.tell(proposal, evaluation.scores)
-        money = spent(usage, run.config.engine)
-        run.watcher.progress(progress.count(evaluation, usage, money))
+        run.searcher.tell(proposal, scores)
+        shown = progress.count(evaluation, usage, spent(usage, run.config.engine))
+        num_done = num_recorded + shown.num_done
+        run.watcher.progress(replace(shown, num_done=num_done, num_total=num_all))
 
-    await run_search(run.searcher, evaluate, insert, budget)
+    await run_search(run.searcher, evaluate, insert, budget, recorded)
 
 
 async def _finish(run: _Run) -> Results:
@@ -167,12 +183,21 @@ async def _finish(run: _Run) -> Results:
 
 
 def _keep(run: _Run, members: list[Member]) -> None:
-    """Leave the genomes of elites and named members, and no others."""
-    for member in members:
-        save_cores(member.cores, run.directory.genome(member.id))
-    kept = run.searcher.elite_ids() | {member.id for member in members}
+    """Leave the genomes of elites, named members and parents to be, and no others."""
+    kept = {save_genome(member.cores, run.directory): member.id for member in members}
+    rows = run.ledger.children()
+    bred = {row.member for row in rows}
+    for genome, member in kept.items():
+        if member not in bred:
+            run.ledger.keep_genome(member, genome)
+    lineage = run.lineage_of(rows)
+    needed = run.searcher.elite_ids() | bred_from(rows, run.config)
+    paths = {lineage.path(row.member): row for row in rows if row.member in needed}
+    for path, row in paths.items():
+        if not path.is_file():
+            save_genome(lineage.cores(row.member), run.directory)
     for path in run.directory.members.glob("*.safetensors"):
-        if path.name.removesuffix(".safetensors") not in kept:
+        if path not in paths and path.stem not in kept:
             path.unlink()
 
 
@@ -190,9 +215,15 @@ def _results(run: _Run, rows: tuple[Row, ...], served: Mapping[str, Member]) -> 
             "seed": str(config.seed),
             "children": str(config.search.children),
             "processor": _processor(),
-            "minutes": f"{(time.monotonic() - run.start) / 60:.1f}",
+            "minutes": f"{_seconds(run) / 60:.1f}",
         },
     )
+
+
+def _seconds(run: _Run) -> float:
+    """Return what all sessions took together."""
+    earlier = run.ledger.sessions()[:-1]
+    return time.monotonic() - run.start + sum(usage.seconds for usage in earlier)
 
 
 def _processor() -> str:

@@ -10,7 +10,8 @@ from lora_qd.engines.quantization import checkpoint_method
 from lora_qd.errors import InputError
 from lora_qd.experts.fingerprint import base_hash
 from lora_qd.experts.training import RECORD_NAME
-from lora_qd.factors import TaskVector
+from lora_qd.factors import CoreSpace, TaskVector
+from lora_qd.records import Cores
 from lora_qd.runs.config import RunConfig
 from lora_qd.store.adapters import Adapter, load_adapter, weights_hash
 from lora_qd.store.base import BaseShapes, base_shapes
@@ -26,6 +27,21 @@ class ExpertAdapter:
     """SHA-256 of the adapter's weights, for the manifest."""
     quantization: str | None
     """How its base was quantised in training; None where nobody recorded it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Span:
+    """What the experts of a run span, and where they lie in it."""
+
+    space: CoreSpace
+    experts: Mapping[str, Cores]
+    """By skill, in the order of the config."""
+
+
+def span_of(experts: Mapping[str, ExpertAdapter]) -> Span:
+    """Return the core space of a new run."""
+    space = CoreSpace.of([expert.task_vector for expert in experts.values()])
+    return Span(space, {s: space.project(e.task_vector) for s, e in experts.items()})
 
 
 def load_experts(config: RunConfig) -> dict[str, ExpertAdapter]:

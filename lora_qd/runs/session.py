@@ -15,8 +15,8 @@ from lora_qd.factors import CoreSpace
 from lora_qd.records import Cores, Member, Split
 from lora_qd.runs.config import RunConfig
 from lora_qd.runs.engines import open_engines
-from lora_qd.runs.experts import ExpertAdapter
-from lora_qd.search.cycleqd import expert_member
+from lora_qd.runs.experts import Span
+from lora_qd.search.breeding import expert_member
 from lora_qd.tasks.sandbox import Sandbox
 from lora_qd.tasks.task import Task, TrainableTask, single_turn
 from lora_qd.tasks.tiny import tiny_tasks
@@ -40,21 +40,20 @@ class Session:
 
 @asynccontextmanager
 async def open_session(
-    config: RunConfig, adapters: Mapping[str, ExpertAdapter], log: Path
+    config: RunConfig, span: Span, log: Path
 ) -> AsyncIterator[Session]:
     """Start sandbox and engines, prove that every expert has an effect, and yield.
 
     Args:
         config: the run's.
-        adapters: the expert of each skill.
+        span: the core space and the expert of each skill in it.
         log: where vLLM's output goes.
 
     Raises:
         EngineError: vLLM does not come up or ignores an expert.
         SandboxError: there is no working sandbox.
     """
-    space = CoreSpace.of([adapter.task_vector for adapter in adapters.values()])
-    experts = {s: space.project(a.task_vector) for s, a in adapters.items()}
+    space, experts = span.space, span.experts
     async with Sandbox(
         config.sandbox_workers, num_remembered=_NUM_REMEMBERED
     ) as sandbox:

@@ -10,9 +10,9 @@ from lora_qd.experts.data import load_examples
 from lora_qd.experts.training import Expert, ExpertRecord, add_scores, train_expert
 from lora_qd.records import Split
 from lora_qd.runs.config import RunConfig
-from lora_qd.runs.experts import load_experts
+from lora_qd.runs.experts import load_experts, span_of
 from lora_qd.runs.session import built_in_skills, open_session
-from lora_qd.search.cycleqd import expert_member
+from lora_qd.search.breeding import expert_member
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ async def score_experts(
         log: where vLLM's output goes.
     """
     records = {}
-    async with open_session(config, load_experts(config), log) as session:
+    async with open_session(config, span_of(load_experts(config)), log) as session:
         base = await session.evaluator.evaluate(None, Split.VALIDATION, names)
         for name in names:
             member = expert_member(name, session.experts[name])

@@ -1,5 +1,6 @@
 """The interface that every searcher speaks."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from lora_qd.archive import AddStatus
@@ -9,8 +10,14 @@ from lora_qd.records import Proposal, Scores
 class Searcher(Protocol):
     """Proposes members and learns their scores, in the order of their index."""
 
-    def ask(self, n: int) -> list[Proposal]:
-        """Return the next batch of proposals; the first batch holds the seeds."""
+    def ask(self, n: int, known: Sequence[Proposal] = ()) -> list[Proposal]:
+        """Return the next batch of proposals; the first batch holds the seeds.
+
+        Args:
+            n: how many.
+            known: what a ledger has from here on; as many as fit are returned as
+                they are.
+        """
         ...
 
     def tell(self, child: Proposal, scores: Scores) -> dict[str, AddStatus]:

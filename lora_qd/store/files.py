@@ -23,6 +23,7 @@ def write_bytes(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
+        _sync_directory(path.parent)
     except OSError as error:
         _forget(beside)
         raise StoreError(
@@ -32,6 +33,21 @@ def write_bytes(path: Path, content: bytes) -> None:
     except BaseException:
         _forget(beside)
         raise
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Delete what a killed :func:`write_bytes` left beside its target."""
+    for path in directory.glob(".*.tmp"):
+        _forget(path)
+
+
+def _sync_directory(path: Path) -> None:
+    """Make a rename in ``path`` outlast a power cut."""
+    directory = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def _forget(path: Path) -> None:

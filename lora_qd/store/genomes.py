@@ -5,18 +5,22 @@ from pathlib import Path
 import numpy as np
 
 from lora_qd.errors import StoreError
-from lora_qd.factors import Basis, CoreSpace
+from lora_qd.factors import Basis, CoreSpace, content_hash
 from lora_qd.records import Cores
 from lora_qd.store.files import write_bytes
+from lora_qd.store.run_directory import RunDirectory
+
+_HASH_LENGTH = 64
 
 
 def save_space(space: CoreSpace, path: Path) -> None:
     """Write the bases of ``space`` to ``path``."""
-    tensors = {}
-    for module, basis in space.bases.items():
-        tensors[f"{module}.U"] = basis.U
-        tensors[f"{module}.V"] = basis.V
-    _save(tensors, path)
+    _save(_tensors_of(space), path)
+
+
+def space_hash(space: CoreSpace) -> str:
+    """Return the SHA-256 of the bases of ``space``, as hex."""
+    return content_hash(_tensors_of(space))
 
 
 def load_space(path: Path) -> CoreSpace:
@@ -28,14 +32,32 @@ def load_space(path: Path) -> CoreSpace:
     )
 
 
-def save_cores(cores: Cores, path: Path) -> None:
-    """Write a member's cores to ``path``."""
-    _save(dict(cores), path)
+def save_genome(cores: Cores, run: RunDirectory) -> str:
+    """Write a member's cores under the hash of their content; return it."""
+    genome = content_hash(cores)
+    _save(dict(cores), run.genome(genome))
+    return genome
 
 
-def load_cores(path: Path) -> Cores:
-    """Read the cores that :func:`save_cores` wrote."""
-    return _load(path)
+def load_genome(path: Path) -> Cores:
+    """Read cores that :func:`save_genome` wrote.
+
+    Raises:
+        StoreError: the file is missing, or is not what its name says.
+    """
+    cores = _load(path)
+    is_hash = len(path.stem) == _HASH_LENGTH  # the first versions wrote members' names
+    if is_hash and content_hash(cores) != path.stem:
+        raise StoreError(_damaged(path, "its content does not have that hash"))
+    return cores
+
+
+def _tensors_of(space: CoreSpace) -> dict[str, np.ndarray]:
+    tensors = {}
+    for module, basis in space.bases.items():
+        tensors[f"{module}.U"] = basis.U
+        tensors[f"{module}.V"] = basis.V
+    return tensors
 
 
 def _save(tensors: dict[str, np.ndarray], path: Path) -> None:
@@ -52,7 +74,11 @@ def _load(path: Path) -> dict[str, np.ndarray]:
     try:
         return dict(load_file(path))
     except (SafetensorError, OSError) as error:
-        raise StoreError(
-            f"expected a genome in {path}, but got: {error}; the run is incomplete or "
-            "damaged, start it again with loraqd evolve --overwrite"
-        ) from error
+        raise StoreError(_damaged(path, str(error))) from error
+
+
+def _damaged(path: Path, fact: str) -> str:
+    return (
+        f"expected whole cores in {path}, but got: {fact}; delete the file, then they "
+        "are made anew, or restore it from a copy"
+    )

@@ -16,49 +16,11 @@ from typing import Any
 
 from lora_qd.errors import StoreError
 from lora_qd.records import Proposal, Score, Scores, Split, StageSeconds, Usage
-
-_SCHEMA_VERSION = 2
-_SCHEMA = """
-CREATE TABLE manifest (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE children (
-    idx INTEGER PRIMARY KEY,        -- order of birth and of insertion
-    member TEXT NOT NULL UNIQUE,
-    task TEXT NOT NULL,             -- whose archive it was bred in; '' for a seed
-    parents TEXT NOT NULL,          -- JSON list of members
-    recipe TEXT NOT NULL            -- JSON: operators and their draws
-);
-CREATE TABLE outcomes (
-    member TEXT NOT NULL,           -- or 'base'
-    split TEXT NOT NULL,
-    task TEXT NOT NULL,
-    sample TEXT NOT NULL,
-    value REAL NOT NULL,
-    reason TEXT NOT NULL,
-    answer TEXT NOT NULL,
-    num_prompt_tokens INTEGER NOT NULL,
-    num_tokens INTEGER NOT NULL,
-    PRIMARY KEY (member, split, task, sample)
-) WITHOUT ROWID;
-CREATE TABLE costs (                -- seconds of wall time; the stages add up
-    member TEXT NOT NULL,
-    split TEXT NOT NULL,
-    wait REAL NOT NULL,
-    materialise REAL NOT NULL,
-    load REAL NOT NULL,
-    generate REAL NOT NULL,
-    score REAL NOT NULL
-);
-CREATE TABLE sessions (             -- what each driver used of its engines so far
-    id INTEGER PRIMARY KEY,
-    seconds REAL NOT NULL,
-    busy_s REAL NOT NULL,           -- with a request in flight, over all engines
-    num_engines INTEGER NOT NULL,
-    num_restarts INTEGER NOT NULL
-);
-"""
+from lora_qd.store.database import open_to_read, open_to_write
 
 Outcomes = Mapping[str, Mapping[str, Score]]
 """Scores by task, then by sample id."""
+_CHILD = "idx, member, task, parents, recipe, scores, genome"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +33,9 @@ class ChildRow:
     parents: tuple[str, ...]
     recipe: Mapping[str, Any]
     scores: Scores
+    """What the searcher was told."""
+    genome: str | None = None
+    """SHA-256 of its cores; None in ledgers of the first versions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,29 +54,20 @@ class Cost:
 class Ledger:
     """The record of one run; see the module's docstring."""
 
-    def __init__(self, path: Path, *, is_new: bool = False) -> None:
-        """Open the ledger at ``path``, or make it.
+    def __init__(self, path: Path, *, is_writer: bool = False) -> None:
+        """Open the ledger at ``path`` to read it, or to write it.
+
+        A writer makes what is missing: the file, or newer tables. A reader changes
+        nothing, needs no lock and sees what a running writer has committed.
 
         Raises:
             StoreError: the file is missing, damaged or of a newer version.
         """
-        if not is_new and not path.is_file():
+        if not is_writer and not path.is_file():
             raise StoreError(f"expected a ledger at {path}, but there is none")
         self._path = path
-        self._db = sqlite3.connect(path, isolation_level=None)
         with self._errors():
-            if is_new:
-                self._db.execute("PRAGMA journal_mode = WAL")
-                self._db.executescript(
-                    f"BEGIN; {_SCHEMA} PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;"
-                )
-            self._db.execute("PRAGMA synchronous = FULL")
-            (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version != _SCHEMA_VERSION:
-            raise StoreError(
-                f"expected a ledger of version {_SCHEMA_VERSION} at {path}, but got "
-                f"{version}; use the loraqd that wrote it"
-            )
+            self._db = open_to_write(path) if is_writer else open_to_read(path)
 
     def __enter__(self) -> "Ledger":
         return self
@@ -136,17 +92,36 @@ class Ledger:
             rows = self._db.execute("SELECT key, value FROM manifest").fetchall()
         return {key: json.loads(value) for key, value in rows}
 
-    def commit(self, child: Proposal, outcomes: Outcomes, stages: StageSeconds) -> None:
-        """Record a child with its outcomes on the search split, all or nothing."""
+    def commit(
+        self,
+        child: Proposal,
+        genome: str,
+        scores: Scores,
+        outcomes: Outcomes,
+        stages: StageSeconds,
+    ) -> None:
+        """Record a child with its outcomes on the search split, all or nothing.
+
+        Args:
+            child: who was scored.
+            genome: the hash of its cores.
+            scores: what the searcher is told.
+            outcomes: on the search split.
+            stages: what it took.
+        """
         row = (
             child.index,
             child.member.id,
             child.task,
             json.dumps(child.parents),
             json.dumps(child.recipe),
+            json.dumps(dict(scores)),
+            genome,
         )
         with self._transaction():
-            self._db.execute("INSERT INTO children VALUES (?, ?, ?, ?, ?)", row)
+            self._db.execute(
+                f"INSERT INTO children ({_CHILD}) VALUES (?, ?, ?, ?, ?, ?, ?)", row
+            )
             self._add_outcomes(child.member.id, Split.SEARCH, outcomes, stages)
 
     def commit_outcomes(
@@ -159,7 +134,9 @@ class Ledger:
     def children(self) -> list[ChildRow]:
         """Return all children in the order of their birth."""
         with self._errors():
-            rows = self._db.execute("SELECT * FROM children ORDER BY idx").fetchall()
+            rows = self._db.execute(
+                f"SELECT {_CHILD} FROM children ORDER BY idx"
+            ).fetchall()
         return [
             ChildRow(
                 index,
@@ -167,10 +144,30 @@ class Ledger:
                 task,
                 tuple(json.loads(parents)),
                 json.loads(recipe),
-                self.scores(member, Split.SEARCH),
+                json.loads(scores),
+                genome,
             )
-            for index, member, task, parents, recipe in rows
+            for index, member, task, parents, recipe, scores, genome in rows
         ]
+
+    @property
+    def num_children(self) -> int:
+        """Children so far, the seeds among them."""
+        with self._errors():
+            (num,) = self._db.execute("SELECT count(*) FROM children").fetchone()
+        return int(num)
+
+    def keep_genome(self, member: str, genome: str) -> None:
+        """Record the hash of a member that is nobody's child: a merge, an aggregate."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO genomes VALUES (?, ?)", (member, genome)
+            )
+
+    def genomes(self) -> dict[str, str]:
+        """Return what :meth:`keep_genome` recorded: hashes by member."""
+        with self._errors():
+            return dict(self._db.execute("SELECT member, genome FROM genomes"))
 
     def scores(self, member: str, split: Split) -> dict[str, float]:
         """Return the mean score by task of ``member`` on ``split``."""
@@ -212,13 +209,26 @@ class Ledger:
             for member, split, *stages, num_prompt, num in rows
         ]
 
-    def open_session(self, usage: Usage) -> int:
-        """Record that a driver begins; return its number for :meth:`keep_usage`."""
+    def open_session(self, about: Mapping[str, Any]) -> int:
+        """Record that a driver begins; return its number for :meth:`keep_usage`.
+
+        Args:
+            about: its config, versions and machine; values are JSON.
+        """
         with self._transaction():
             row = self._db.execute(
-                "INSERT INTO sessions VALUES (NULL, ?, ?, ?, ?)", astuple(usage)
+                "INSERT INTO sessions VALUES (NULL, 0, 0, 0, 0, ?)",
+                (json.dumps(about),),
             )
         return int(row.lastrowid or 0)
+
+    def last_session(self) -> dict[str, Any]:
+        """Return what the latest driver recorded about itself; empty if none did."""
+        with self._errors():
+            row = self._db.execute(
+                "SELECT about FROM sessions ORDER BY id DESC LIMIT 1"
+            ).fetchone()
+        return dict(json.loads(row[0])) if row else {}
 
     def keep_usage(self, session: int, usage: Usage) -> None:
         """Record what a session used so far, in place of what it had used before."""
@@ -271,8 +281,8 @@ class Ledger:
             yield
         except sqlite3.Error as error:
             raise StoreError(
-                f"expected to use the ledger {self._path}, but got: {error}; check "
-                "free space and that the file is whole"
+                f"expected to use the ledger {self._path}, but got: {error}; free "
+                "space, or restore the file from a copy if it is damaged"
             ) from error
 
 

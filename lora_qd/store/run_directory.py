@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 
 from lora_qd.errors import InputError, StoreError
+from lora_qd.store.files import remove_leftovers
 
 
 class RunDirectory:
@@ -24,9 +25,9 @@ class RunDirectory:
         self.log = path / "vllm.log"
         self._lock_file = path / "lock"
 
-    def genome(self, member: str) -> Path:
-        """Return where the cores of ``member`` lie."""
-        return self.members / f"{member}.safetensors"
+    def genome(self, name: str) -> Path:
+        """Return where the cores of this hash lie."""
+        return self.members / f"{name}.safetensors"
 
     @property
     def is_run(self) -> bool:
@@ -49,6 +50,11 @@ class RunDirectory:
                 f"expected a finished run in {self.path}, but it has no results yet; "
                 f"wait for it, or run: loraqd resume {self.path}"
             )
+
+    def remove_leftovers(self) -> None:
+        """Delete half-written files of a killed writer; the lock is held."""
+        remove_leftovers(self.path)
+        remove_leftovers(self.members)
 
     def lock(self) -> "RunLock":
         """Return the lock that the writer of this run holds."""

@@ -156,14 +156,6 @@ def test_a_run_in_use_is_one_line(tmp_path):
     assert "another process is writing this run" in line
 
 
-def test_a_finished_run_is_not_replaced_unasked(tmp_path):
-    config = write_config(tmp_path)
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "ledger.sqlite").write_bytes(b"")
-    line = refusal("evolve", "--config", config)
-    assert "holds a run; choose another with --run, or replace it with" in line
-
-
 def test_a_directory_with_other_files_is_never_replaced(tmp_path):
     config = write_config(tmp_path, base="adapters/tiny-llama")
     for skill in ("code", "shell"):

@@ -17,6 +17,11 @@ def child(index, parents=("a", "b")):
     return Proposal(index, member, parents, "code", {"gain": 1.5})
 
 
+def commit(ledger, child, outcomes, stages=STAGES):
+    scores = {t: sum(s.value for s in o.values()) / len(o) for t, o in outcomes.items()}
+    ledger.commit(child, f"hash-{child.index}", scores, outcomes, stages)
+
+
 def outcomes(*values):
     scores = {f"s{i}": Score(v, reason="no", answer="x") for i, v in enumerate(values)}
     return {"code": scores, "shell": {"s0": Score(1.0)}}
@@ -24,13 +29,13 @@ def outcomes(*values):
 
 @pytest.fixture
 def ledger(tmp_path):
-    with Ledger(tmp_path / "ledger.sqlite", is_new=True) as ledger:
+    with Ledger(tmp_path / "ledger.sqlite", is_writer=True) as ledger:
         yield ledger
 
 
 def test_children_come_back_in_the_order_of_their_birth(ledger):
     for index in (2, 0, 1):
-        ledger.commit(child(index), outcomes(0.0, 1.0, 1.0, 0.0), STAGES)
+        commit(ledger, child(index), outcomes(0.0, 1.0, 1.0, 0.0))
     rows = ledger.children()
     assert [row.index for row in rows] == [0, 1, 2]
     assert rows[0].member == "m0"
@@ -40,13 +45,13 @@ def test_children_come_back_in_the_order_of_their_birth(ledger):
 
 
 def test_a_failed_commit_leaves_nothing(ledger):
-    ledger.commit(child(0), outcomes(1.0), STAGES)
+    commit(ledger, child(0), outcomes(1.0))
     with pytest.raises(
         StoreError, match=r"ledger\.sqlite, but got: UNIQUE.*free space"
     ):
-        ledger.commit(child(0), outcomes(1.0), STAGES)
+        commit(ledger, child(0), outcomes(1.0))
     assert len(ledger.children()) == 1
-    ledger.commit(child(1), outcomes(1.0), STAGES)
+    commit(ledger, child(1), outcomes(1.0))
     assert len(ledger.children()) == 2
 
 
@@ -60,7 +65,7 @@ def test_outcomes_are_kept_by_split(ledger):
 
 def test_costs_are_kept_by_evaluation_with_their_tokens(ledger):
     told = {"code": {"s0": Score(1.0, num_prompt_tokens=7, num_tokens=3)}}
-    ledger.commit(child(0), told | {"shell": told["code"]}, STAGES)
+    commit(ledger, child(0), told | {"shell": told["code"]})
     ledger.commit_outcomes("base", Split.TEST, told, StageSeconds(generate=4.0))
     bred, base = ledger.costs()
     assert (bred.member, bred.split, bred.stages) == ("m0", Split.SEARCH, STAGES)
@@ -70,25 +75,27 @@ def test_costs_are_kept_by_evaluation_with_their_tokens(ledger):
 
 
 def test_each_session_keeps_its_last_usage(ledger):
-    first = ledger.open_session(Usage(0.0, 0.0, 2))
+    assert ledger.last_session() == {}
+    first = ledger.open_session({"config": 1})
     ledger.keep_usage(first, Usage(10.0, 18.0, 2))
-    second = ledger.open_session(Usage(0.0, 0.0, 1))
+    second = ledger.open_session({"config": 2})
     ledger.keep_usage(second, Usage(5.0, 4.0, 1, num_restarts=3))
     assert ledger.sessions() == [Usage(10.0, 18.0, 2), Usage(5.0, 4.0, 1, 3)]
+    assert ledger.last_session() == {"config": 2}
 
 
 def test_a_ledger_survives_closing(tmp_path):
     path = tmp_path / "ledger.sqlite"
-    with Ledger(path, is_new=True) as ledger:
+    with Ledger(path, is_writer=True) as ledger:
         ledger.write_manifest({"config": {"seed": 3}})
-        ledger.commit(child(0), outcomes(1.0), STAGES)
+        commit(ledger, child(0), outcomes(1.0))
     with Ledger(path) as ledger:
         assert ledger.manifest() == {"config": {"seed": 3}}
         assert [row.member for row in ledger.children()] == ["m0"]
 
 
 def test_a_second_reader_sees_what_is_committed(tmp_path, ledger):
-    ledger.commit(child(0), outcomes(1.0), STAGES)
+    commit(ledger, child(0), outcomes(1.0))
     with Ledger(tmp_path / "ledger.sqlite") as reader:
         assert len(reader.children()) == 1
 
@@ -107,18 +114,99 @@ def test_a_file_that_is_no_database_is_refused(tmp_path):
 
 def test_a_newer_schema_is_refused(tmp_path):
     path = tmp_path / "ledger.sqlite"
-    with Ledger(path, is_new=True):
+    with Ledger(path, is_writer=True):
         pass
     database = sqlite3.connect(path)
     database.execute("PRAGMA user_version = 99")
     database.close()
-    with pytest.raises(StoreError, match="version 2 at .* but got 99"):
+    with pytest.raises(StoreError, match="version 3 or older at .* but got 99"):
         Ledger(path)
 
 
 def test_best_first_prefers_the_older_of_equals(ledger):
     for index, value in enumerate((0.5, 1.0, 1.0)):
-        ledger.commit(child(index), outcomes(value), STAGES)
+        commit(ledger, child(index), outcomes(value))
     rows = best_first(ledger.children())
     assert [row.index for row in rows] == [1, 2, 0]
     assert mean(rows[0].scores) == 1.0
+
+
+FIRST_TABLES = """
+CREATE TABLE manifest (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE children (
+    idx INTEGER PRIMARY KEY, member TEXT NOT NULL UNIQUE, task TEXT NOT NULL,
+    parents TEXT NOT NULL, recipe TEXT NOT NULL
+);
+CREATE TABLE outcomes (
+    member TEXT NOT NULL, split TEXT NOT NULL, task TEXT NOT NULL,
+    sample TEXT NOT NULL, value REAL NOT NULL, reason TEXT NOT NULL,
+    answer TEXT NOT NULL, num_prompt_tokens INTEGER NOT NULL,
+    num_tokens INTEGER NOT NULL, PRIMARY KEY (member, split, task, sample)
+) WITHOUT ROWID;
+CREATE TABLE costs (member TEXT NOT NULL, split TEXT NOT NULL, seconds REAL NOT NULL);
+INSERT INTO manifest VALUES ('config', '{"seed": 3}');
+INSERT INTO children VALUES (0, 'expert-code', '', '[]', '{}');
+INSERT INTO children VALUES (1, '00001-ab', 'code', '["expert-code"]', '{"gain": 2.0}');
+INSERT INTO outcomes VALUES ('expert-code', 'search', 'code', 'a', 1, '', 'x', 5, 2);
+INSERT INTO outcomes VALUES ('expert-code', 'search', 'code', 'b', 0, 'no', 'y', 5, 2);
+INSERT INTO outcomes VALUES ('expert-code', 'search', 'code', 'c', 0, 'no', 'y', 5, 2);
+INSERT INTO outcomes VALUES ('00001-ab', 'search', 'code', 'a', 1, '', 'x', 5, 3);
+INSERT INTO outcomes VALUES ('00001-ab', 'test', 'code', 'z', 0.5, '', 'x', 5, 3);
+INSERT INTO costs VALUES ('expert-code', 'search', 1.5);
+INSERT INTO costs VALUES ('00001-ab', 'search', 2.5);
+PRAGMA user_version = 1;
+"""
+
+
+@pytest.mark.parametrize("is_writer", [True, False])
+def test_a_ledger_of_the_first_version_is_migrated_with_nothing_lost(
+    tmp_path, is_writer
+):
+    path = tmp_path / "ledger.sqlite"
+    database = sqlite3.connect(path)
+    database.executescript(FIRST_TABLES)
+    database.close()
+    before = path.read_bytes()
+    with Ledger(path, is_writer=is_writer) as ledger:
+        expert, bred = ledger.children()
+        assert ledger.manifest() == {"config": {"seed": 3}}
+        assert expert.scores == {"code": 1 / 3}
+        assert (bred.parents, bred.recipe) == (("expert-code",), {"gain": 2.0})
+        assert (bred.scores, bred.genome) == ({"code": 1.0}, None)
+        assert ledger.values("00001-ab", Split.TEST) == {"code": [0.5]}
+        assert ledger.answers("expert-code", Split.SEARCH, "code")["b"] == "y"
+        assert [cost.stages.total for cost in ledger.costs()] == [1.5, 2.5]
+        assert ledger.costs()[0].num_tokens == 6
+        assert ledger.sessions() == []
+    assert (path.read_bytes() == before) is not is_writer
+    with Ledger(path, is_writer=True) as ledger:  # and goes on as a new one would
+        commit(ledger, child(2), outcomes(1.0))
+        assert len(ledger.children()) == 3
+
+
+def test_a_migration_that_fails_leaves_the_ledger_as_it_was(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    database = sqlite3.connect(path)
+    database.executescript(FIRST_TABLES)
+    database.execute("CREATE TABLE genomes (in_the_way)")
+    database.close()
+    with pytest.raises(StoreError, match="table genomes already exists"):
+        Ledger(path, is_writer=True)
+    database = sqlite3.connect(path)
+    assert database.execute("PRAGMA user_version").fetchone() == (1,)
+    assert database.execute("SELECT seconds FROM costs").fetchall() == [(1.5,), (2.5,)]
+    database.close()
+
+
+def test_scores_come_back_to_the_last_bit(ledger):
+    scores = {"code": 1 / 3, "shell": 0.1 + 0.2}
+    ledger.commit(child(0), "hash", scores, outcomes(1.0), STAGES)
+    assert ledger.children()[0].scores == scores
+
+
+def test_a_reader_writes_nothing(tmp_path, ledger):
+    with (
+        Ledger(tmp_path / "ledger.sqlite") as reader,
+        pytest.raises(StoreError, match="attempt to write a readonly database"),
+    ):
+        commit(reader, child(0), outcomes(1.0))
