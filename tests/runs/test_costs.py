@@ -12,10 +12,11 @@ TOLD = {"code": {"s": Score(1.0, num_prompt_tokens=30, num_tokens=5)}}
 
 @pytest.fixture
 def ledger(tmp_path):
-    with Ledger(tmp_path / "ledger.sqlite", is_new=True) as ledger:
-        first = ledger.open_session(Usage(0, 0, 2))
+    with Ledger(tmp_path / "ledger.sqlite", is_writer=True) as ledger:
+        first = ledger.open_session({})
         ledger.keep_usage(first, Usage(1800.0, 3000.0, 2, 1))
-        ledger.open_session(Usage(400.0, 200.0, 1))
+        second = ledger.open_session({})
+        ledger.keep_usage(second, Usage(400.0, 200.0, 1))
         ledger.commit_outcomes("base", Split.TEST, TOLD, StageSeconds(1, 2, 3, 4, 5))
         ledger.commit_outcomes("a", Split.TEST, TOLD, StageSeconds(1, 0, 0, 1, 0))
         yield ledger
@@ -46,7 +47,7 @@ def test_without_a_price_there_is_no_money(ledger):
 
 
 def test_a_run_without_evaluations_has_cost_nothing(tmp_path):
-    with Ledger(tmp_path / "ledger.sqlite", is_new=True) as ledger:
+    with Ledger(tmp_path / "ledger.sqlite", is_writer=True) as ledger:
         costs = run_costs(ledger, EngineConfig())
     assert (costs.num_evaluations, costs.busy_share) == (0, 0.0)
     assert costs.sentences()

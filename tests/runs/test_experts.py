@@ -29,7 +29,7 @@ def test_what_experts_were_trained_on_and_are_served_on_is_in_the_manifest():
     served = {"quantization": "nf4"}
     changed = config(engine=served, allow_other_quantization=True)
     experts = load_experts(changed)
-    assert manifest(changed, experts, _no_samples())["quantization"] == {
+    assert manifest(changed, experts)["quantization"] == {
         "served": "nf4",
         "trained": {"code": "none", "shell": "none"},
     }
@@ -77,11 +77,3 @@ def test_a_quantised_base_that_lacks_its_scales_is_refused(tmp_path):
 def test_another_base_is_refused(tmp_path, tiny_base):
     with pytest.raises(InputError, match="but its base was another one"):
         load_experts(config(tiny_base))
-
-
-def _no_samples():
-    class Empty:
-        def samples(self, split):
-            return ()
-
-    return {"code": Empty(), "shell": Empty()}

@@ -19,7 +19,8 @@ from lora_qd.runs.memory import (
 )
 from lora_qd.store.adapters import WEIGHTS_NAME, save_adapter
 from lora_qd.store.decoder import load_decoder
-from lora_qd.store.genomes import save_cores, save_space
+from lora_qd.store.genomes import save_genome, save_space
+from lora_qd.store.run_directory import RunDirectory
 from tests.runs.conftest import ROOT
 
 TINY = ROOT / "adapters" / "tiny-llama"
@@ -209,9 +210,11 @@ def test_an_adapter_is_as_large_as_the_one_that_is_written(tiny, tmp_path, dtype
 def test_genomes_are_as_large_as_those_that_are_written(tiny, tmp_path):
     experts = random_experts(tiny, 3, rank=16)
     space = CoreSpace.of(experts)
-    save_cores(space.project(experts[0]), tmp_path / "genome")
+    run = RunDirectory(tmp_path)
+    run.members.mkdir()
+    genome = run.genome(save_genome(space.project(experts[0]), run))
     save_space(space, tmp_path / "space")
-    genome = payload(tmp_path / "genome")
+    genome = payload(genome)
     planned = storage_of(
         adapted(tiny, 16, 16, 16), serve_rank=16, dtype="bfloat16", members=10
     )
