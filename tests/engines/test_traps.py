@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
-from lora_qd.engines import VllmEngine
+from lora_qd.engines import VllmEngine, VllmServer
 from lora_qd.records import Member
 from tests.engines.members import NoiseWriter, ask, noise_member
 from tests.fakes.vllm_double import VllmDouble
@@ -162,3 +162,20 @@ def test_a_rank_that_vllm_rounds_up_adds_nothing(vllm_server):
 
     narrow, padded = run(vllm_server, scenario, PaddedWriter(rank=5))
     assert narrow == padded
+
+
+@pytest.mark.slow
+def test_a_server_that_is_recycled_to_bound_its_memory_changes_no_answer(
+    tiny_base, vllm_server
+):
+    members = [noise_member(seed) for seed in range(6)]
+
+    async def scenario(engine):
+        jobs = (answers(engine, m) for m in members)
+        return await asyncio.gather(*jobs), engine.num_restarts
+
+    with VllmServer(server_settings(tiny_base, recycle_after=3)) as server:
+        recycled, num_restarts = run(server, scenario)
+    undisturbed, _ = run(vllm_server, scenario)
+    assert recycled == undisturbed
+    assert num_restarts >= 1
