@@ -197,12 +197,14 @@ async def _finish(run: _Run) -> Results:
 
 def _keep(run: _Run, members: list[Member]) -> None:
     """Leave the genomes of elites, named members and parents to be, and no others."""
-    kept = {save_genome(member.cores, run.directory): member.id for member in members}
     rows = run.ledger.children()
     bred = {row.member for row in rows}
-    for genome, member in kept.items():
-        if member not in bred:
-            run.ledger.keep_genome(member, genome)
+    kept = set()
+    for member in members:
+        genome = save_genome(member.cores, run.directory)
+        kept.add(genome)
+        if member.id not in bred:
+            run.ledger.keep_genome(member.id, genome)
     lineage = run.lineage_of(rows)
     needed = run.searcher.elite_ids() | bred_from(rows, run.config)
     paths = {lineage.path(row.member): row for row in rows if row.member in needed}
