@@ -43,8 +43,9 @@ def start(
     require_skills(config)
     adapters = load_experts(config)
     with directory.lock():
-        before = recorded_config(directory) if directory.is_run else None
-        if overwrite or before is None:
+        is_replaced = overwrite or not directory.is_run
+        before = None if is_replaced else recorded_config(directory)
+        if before is None:
             directory.clear()
         else:
             require_same_search(directory, before, config)

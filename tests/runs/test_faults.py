@@ -172,6 +172,15 @@ def test_a_damaged_ledger_is_one_line(stopped, whole):
     assert_whole(stopped, whole)
 
 
+def test_a_damaged_run_may_be_replaced(stopped, whole):
+    (stopped.run / "ledger.sqlite").write_bytes(b"no database at all" * 500)
+    given = config_file(stopped)
+    with pytest.raises(StoreError, match="use the ledger .*restore the file"):
+        start(given, [], run=None, overwrite=False)
+    start(given, [], run=None, overwrite=True)
+    assert_whole(stopped, whole)
+
+
 # Who may write
 
 

@@ -10,7 +10,7 @@ from lora_qd.runs.history import replay_archives, whole_history
 from lora_qd.runs.lineage import Lineage, open_lineage
 from lora_qd.runs.members import RunMembers
 from lora_qd.search import Breeder
-from lora_qd.store.ledger import ChildRow, Ledger
+from lora_qd.store.ledger import ChildRow, Ledger, mean
 from lora_qd.store.run_directory import RunDirectory
 from lora_qd.variation import MutationForm, SelectionForm
 from tests.runs import synthetic
@@ -76,8 +76,11 @@ def test_what_was_recorded_is_not_scored_again(tmp_path):
     config = synthetic.config(tmp_path)
     run_and_stop(config, 9)
     seen = []
-    synthetic.run(config, progress=lambda p: seen.append((p.num_done, p.num_total)))
-    assert seen == [(n, 17) for n in range(10, 18)]
+    synthetic.run(config, progress=seen.append)
+    assert [(p.num_done, p.num_total) for p in seen] == [(n, 17) for n in range(10, 18)]
+    with Ledger(config.run / "ledger.sqlite") as ledger:
+        recorded = [mean(row.scores) for row in ledger.children()[:10]]
+    assert seen[0].best_mean == max(recorded)
     with Ledger(config.run / "ledger.sqlite") as ledger:
         assert len(ledger.costs()) == len({(c.member, c.split) for c in ledger.costs()})
 

@@ -87,6 +87,21 @@ def test_a_killed_writer_leaves_no_lock(tmp_path):
         assert os.path.exists(tmp_path / "lock")
 
 
+def test_a_lock_that_is_let_go_in_a_moment_is_waited_for(tmp_path):
+    """As after a kill while a process was being started, which shares the lock."""
+    code = (
+        "import os, sys, time, pathlib\n"
+        "from lora_qd.store.run_directory import RunDirectory\n"
+        "RunDirectory(pathlib.Path(sys.argv[1])).lock().__enter__()\n"
+        "if os.fork(): os.kill(os.getpid(), 9)\n"
+        "time.sleep(0.4)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert done.returncode == -9
+    with RunDirectory(tmp_path).lock() as lock:
+        assert lock is not None
+
+
 def test_a_directory_that_is_no_run_is_not_cleared(tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(InputError, match=r"but it holds thesis\.txt"):
