@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from lora_qd.errors import StoreError
 from lora_qd.evaluation import Interval, mean_interval, wilson_interval
@@ -39,7 +40,8 @@ class Results:
     """Member ids by the name that they are served and exported under."""
     num_samples: Mapping[str, int]
     """Test samples by skill."""
-    costs: Costs
+    costs: Costs | None
+    """None for a run of a version that did not keep them."""
     notes: Mapping[str, str]
     """Seed, processor, versions, seconds: what a reader needs to repeat it."""
 
@@ -87,9 +89,7 @@ def load_results(path: Path) -> Results:
             rows=rows,
             members=raw["members"],
             num_samples=raw["num_samples"],
-            costs=Costs(
-                **(raw["costs"] | {"stages": StageSeconds(**raw["costs"]["stages"])})
-            ),
+            costs=_costs(raw.get("costs")),
             notes=raw["notes"],
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -118,8 +118,15 @@ def markdown(results: Results) -> str:
         )
     notes = "; ".join(f"{key}: {value}" for key, value in results.notes.items())
     samples = ", ".join(f"{n} {skill}" for skill, n in results.num_samples.items())
-    costs = "\n".join(f"- {sentence}" for sentence in results.costs.sentences())
-    return "\n".join([*lines, "", f"Test samples: {samples}. {notes}.", "", costs, ""])
+    sentences = results.costs.sentences() if results.costs else []
+    costs = [f"- {sentence}" for sentence in sentences]
+    return "\n".join([*lines, "", f"Test samples: {samples}. {notes}.", "", *costs, ""])
+
+
+def _costs(raw: Mapping[str, Any] | None) -> Costs | None:
+    if raw is None:
+        return None
+    return Costs(**{**raw, "stages": StageSeconds(**raw["stages"])})
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -1,5 +1,7 @@
 """The final table: written, read back, printed."""
 
+import json
+
 import pytest
 
 from lora_qd.errors import StoreError
@@ -37,6 +39,16 @@ def test_the_mean_leaves_out_what_is_only_retained():
 def test_results_read_back_as_they_were(tmp_path):
     save_results(results(), tmp_path / "results.json")
     assert load_results(tmp_path / "results.json") == results()
+
+
+def test_results_of_a_version_without_costs_are_read(tmp_path):
+    path = tmp_path / "results.json"
+    save_results(results(), path)
+    old = json.loads(path.read_text())
+    del old["costs"]
+    path.write_text(json.dumps(old))
+    assert load_results(path).costs is None
+    assert "| base |" in markdown(load_results(path))
 
 
 def test_the_markdown_table_shows_every_skill_with_its_interval():
