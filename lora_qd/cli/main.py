@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from lora_qd.errors import LoraQDError
+from lora_qd.errors import InputError, LoraQDError
 
 app = typer.Typer(
     name="loraqd",
@@ -68,7 +68,7 @@ def train_experts(
 
 
 @app.command()
-def evolve(
+def evolve(  # noqa: PLR0913 - its options
     config: Config,
     overrides: Overrides = None,
     run: Annotated[
@@ -77,11 +77,35 @@ def evolve(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an earlier run there.")
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Only show what it needs, takes and costs."),
+    ] = False,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="Of --dry-run: cpu, rtx4090, l40s, a100, h100 or h200; default: "
+            "what is here."
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the --dry-run as JSON.")
+    ] = False,
 ) -> None:
     """Breed the experts by CycleQD and show the final table.
 
     Where the same run was interrupted, it goes on.
     """
+    if dry_run:
+        from lora_qd.cli.planning import show_plan
+
+        show_plan(config, overrides or [], device=device, as_json=as_json)
+        return
+    if device or as_json:
+        raise InputError(
+            "expected --device and --json with --dry-run only, but it is not there; "
+            "add it, or leave them out"
+        )
     from lora_qd.cli.evolving import start
 
     start(config, overrides or [], run=run, overwrite=overwrite)

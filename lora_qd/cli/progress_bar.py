@@ -71,8 +71,9 @@ def describe(progress: Progress) -> str:
     return (
         f"coverage {progress.coverage:.0%}  QD {progress.qd_score:.1f}  "
         f"best {progress.best_mean:.2f}  {progress.children_per_minute:.0f}/min  "
-        f"{progress.tokens_per_second:.0f} tok/s  "
-        f"left {_duration(progress.seconds_left)}"
+        f"{progress.tokens_per_second:.0f} tok/s  busy {progress.busy_share:.0%}  "
+        + (f"cost {progress.money:.2f}  " if progress.money is not None else "")
+        + f"left {_duration(progress.seconds_left)}"
     )
 
 

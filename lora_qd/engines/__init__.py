@@ -4,18 +4,22 @@ Belongs here: vLLM, transformers, a fake for tests; nothing else imports vLLM. D
 not belong here: prompts, scoring, the search, or how an adapter directory is written.
 """
 
+from lora_qd.engines.attached_server import AttachedServer
 from lora_qd.engines.canary import check_effect
 from lora_qd.engines.engine import Engine, ProbedEngine
 from lora_qd.engines.fake import FakeEngine
 from lora_qd.engines.server_settings import ServerSettings
+from lora_qd.engines.transformers_engine import TransformersEngine
 from lora_qd.engines.vllm_engine import VllmEngine
 from lora_qd.engines.vllm_server import VllmServer
 
 __all__ = [
+    "AttachedServer",
     "Engine",
     "FakeEngine",
     "ProbedEngine",
     "ServerSettings",
+    "TransformersEngine",
     "VllmEngine",
     "VllmServer",
     "check_effect",

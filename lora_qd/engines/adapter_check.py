@@ -1,11 +1,15 @@
 """Refuses adapters that a server would reject late, or apply in part and silently."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lora_qd.engines.server_settings import ServerSettings
 from lora_qd.errors import EngineError
+
+if TYPE_CHECKING:
+    import torch
 
 _PREFIX = "base_model.model."
 
@@ -30,10 +34,19 @@ def check_adapter(path: Path, settings: ServerSettings) -> None:
     tensors = load_file(path / "adapter_model.safetensors")
     modules = {_module_of(key) for key in tensors}
     _check_modules(modules, path.name, settings)
+    check_finite(tensors, path.name)
+
+
+def check_finite(tensors: Mapping[str, "torch.Tensor"], name: str) -> None:
+    """Check that an adapter has neither NaN nor infinity.
+
+    Raises:
+        EngineError: it has.
+    """
     broken = [key for key, tensor in tensors.items() if not tensor.isfinite().all()]
     if broken:
         raise EngineError(
-            f"expected finite weights, but adapter {path.name} has NaN or infinity in "
+            f"expected finite weights, but adapter {name} has NaN or infinity in "
             f"{broken[0]}; check the member's cores"
         )
 

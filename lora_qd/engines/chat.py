@@ -1,10 +1,11 @@
 """Conversations as token ids, by the base model's own chat template."""
 
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
 from lora_qd.errors import InputError
-from lora_qd.records import Message
+from lora_qd.records import Message, Request
 
 
 class ChatFormat:
@@ -17,17 +18,60 @@ class ChatFormat:
         # The same samples are asked of every candidate.
         self.encode = lru_cache(maxsize=16384)(self._encode)
 
-    def _encode(self, messages: tuple[Message, ...]) -> tuple[int, ...]:
-        """Return the prompt's token ids, the header of the answer included."""
+    @property
+    def tokenizer(self) -> Any:  # noqa: ANN401 - transformers is not followed by mypy
+        """The base model's tokenizer.
+
+        Raises:
+            InputError: it does not load, or has no chat template.
+        """
         if self._tokenizer is None:
             self._tokenizer = self._load()
+        return self._tokenizer
+
+    def encode_request(self, request: Request, max_model_len: int) -> tuple[int, ...]:
+        """Return the prompt's token ids, checked to leave room for the answer.
+
+        Raises:
+            InputError: prompt and answer do not fit ``max_model_len``.
+        """
+        prompt = self.encode(request.messages)
+        if len(prompt) + request.max_tokens > max_model_len:
+            raise InputError(
+                f"expected prompt and answer within max_model_len={max_model_len} "
+                f"tokens, but got {len(prompt)} + {request.max_tokens}; raise it or "
+                "ask for a shorter answer"
+            )
+        return prompt
+
+    def decoder(self, prompt: Sequence[int]) -> Callable[[int], str]:
+        """Return what turns each next token of an answer into text, as vLLM does.
+
+        Special tokens are no text. The bytes of an unfinished character are held back.
+
+        Raises:
+            InputError: the tokenizer is not a fast one.
+        """
+        from tokenizers.decoders import DecodeStream
+
+        if not self.tokenizer.is_fast:
+            raise InputError(
+                f"expected a fast tokenizer in {self._model}, but it is a slow one; "
+                "convert it with transformers"
+            )
+        stream = DecodeStream(ids=list(prompt), skip_special_tokens=True)
+        backend = self.tokenizer.backend_tokenizer
+        return lambda token: stream.step(backend, token) or ""
+
+    def _encode(self, messages: tuple[Message, ...]) -> tuple[int, ...]:
+        """Return the prompt's token ids, the header of the answer included."""
         turns = [{"role": m.role, "content": m.content} for m in messages]
-        ids = self._tokenizer.apply_chat_template(
+        ids = self.tokenizer.apply_chat_template(
             turns, add_generation_prompt=True, tokenize=True, return_dict=False
         )
         return tuple(ids)
 
-    def _load(self) -> Any:  # noqa: ANN401 - transformers is not followed by mypy
+    def _load(self) -> Any:  # noqa: ANN401 - as above
         from transformers import AutoTokenizer
 
         try:

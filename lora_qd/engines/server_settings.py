@@ -9,6 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from lora_qd.engines.quantization import (
+    Quantization,
+    check_checkpoint,
+    checkpoint_method,
+)
+
 VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 BASE_NAME = "base"
 """The model name under which the server answers as the bare base."""
@@ -29,8 +35,8 @@ class ServerSettings:
     """Most adapters in one batch."""
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
     """Number format of base and adapters."""
-    quantization: Literal["nf4"] | None = None
-    """How the base is quantised when it is loaded."""
+    quantization: Quantization = "none"
+    """How the base is quantised; the checkpoint must agree."""
     max_model_len: int = 2048
     """Most tokens of prompt and answer together."""
     max_num_seqs: int = 256
@@ -43,6 +49,14 @@ class ServerSettings:
     """Threads of the engine on CPU; by default one per core but one."""
     start_timeout_s: float = 600.0
     """Seconds until a silent start counts as failed."""
+    request_timeout_s: float = 600.0
+    """Seconds until a silent request counts as lost, and the server with it."""
+    recycle_after: int = 2000
+    """Adapters after which the server is started anew: vLLM does not give back all of
+    an adapter's memory."""
+    devices: tuple[str, ...] = ()
+    """The accelerators that it may use, as CUDA_VISIBLE_DEVICES names them; more than
+    one share the base's weights (tensor parallelism). Empty: as this process sees."""
     lora_modules: Mapping[str, Path] = field(default_factory=dict)
     """Adapters to serve from the start, by model name."""
     address: tuple[str, int] | None = None
@@ -54,7 +68,7 @@ class ServerSettings:
         """Check what vLLM would refuse late or silently.
 
         Raises:
-            ValueError: a value cannot work.
+            ValueError: a value cannot work, alone or with this checkpoint.
         """
         if not self.lora_target_modules:
             raise ValueError("expected lora_target_modules to name modules, got none")
@@ -63,11 +77,12 @@ class ServerSettings:
                 f"expected max_lora_rank in [1, {VLLM_RANKS[-1]}], but got "
                 f"{self.max_lora_rank}; truncate to a smaller rank"
             )
-        if self.quantization and self.dtype == "float32":
+        if self.quantization != "none" and self.dtype == "float32":
             raise ValueError(
                 f"expected a 16-bit dtype with quantization={self.quantization!r}, but "
                 "got 'float32'; use 'bfloat16'"
             )
+        check_checkpoint(self.model, self.quantization)
 
     @property
     def served_rank(self) -> int:
@@ -96,11 +111,12 @@ class ServerSettings:
             "--disable-log-stats",
             "--disable-uvicorn-access-log",
         ]
-        if self.quantization == "nf4":
-            options |= {"quantization": "bitsandbytes", "load-format": "bitsandbytes"}
+        options |= self._quantizing()
         if is_cpu:
             flags.append("--enforce-eager")
             options["worker-extension-cls"] = _CPU_LORA
+        if len(self.devices) > 1:
+            options["tensor-parallel-size"] = len(self.devices)
         if self.address is None:
             options["uds"] = socket
         else:
@@ -113,11 +129,25 @@ class ServerSettings:
         server = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
         return [*server, *named, *flags, *modules, *self.extra_arguments]
 
+    def _quantizing(self) -> dict[str, object]:
+        """Return how vLLM quantises the base while it loads it.
+
+        A checkpoint that is quantised names its method itself; vLLM then takes the
+        fastest kernel that it has for it.
+        """
+        if self.quantization == "nf4":
+            return {"quantization": "bitsandbytes", "load-format": "bitsandbytes"}
+        if self.quantization == "fp8" and not checkpoint_method(self.model):
+            return {"quantization": "fp8"}
+        return {}
+
     def environment(self, *, is_cpu: bool) -> dict[str, str]:
         """Return the variables that the server needs on top of ours."""
         variables = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
         if self.address is None:  # whoever reaches it may make it read any path
             variables["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
+        if self.devices:
+            variables["CUDA_VISIBLE_DEVICES"] = ",".join(self.devices)
         if Path(self.model).is_dir():
             variables["HF_HUB_OFFLINE"] = "1"
         if is_cpu:

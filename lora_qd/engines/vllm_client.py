@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from lora_qd.engines.vllm_server import VllmServer
+from lora_qd.engines.server import Server
 from lora_qd.errors import EngineError
 
 _GREEDY: Mapping[str, object] = {
@@ -18,13 +18,24 @@ _GREEDY: Mapping[str, object] = {
 }
 
 
+_COMPLETIONS = "/v1/completions"
+
+
+class ServerGoneError(Exception):
+    """A server died, hung or broke down; what it was asked may be asked again.
+
+    The message follows "it".
+    """
+
+
 class VllmClient:
     """Talks to one server that is up.
 
-    Every method raises EngineError where the server refuses, fails or is gone.
+    Every method raises EngineError where the server refuses, and ServerGoneError where
+    it did not live to answer.
     """
 
-    def __init__(self, server: VllmServer) -> None:
+    def __init__(self, server: Server) -> None:
         self._server = server
         self._http = server.client()
 
@@ -33,14 +44,17 @@ class VllmClient:
         await self._http.aclose()
 
     async def load(self, name: str, path: Path) -> None:
-        """Load the PEFT directory ``path`` under a name that was never used."""
-        await self._post(
-            "/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(path)}
-        )
+        """Load the PEFT directory ``path`` under the hash of its content.
+
+        A server that knows the name has these very weights.
+        """
+        order = {"lora_name": name, "lora_path": str(path)}
+        await self._post("/v1/load_lora_adapter", order, fine="already been loaded")
 
     async def unload(self, name: str) -> None:
         """Forget the adapter ``name``; vLLM drops its weights when it needs room."""
-        await self._post("/v1/unload_lora_adapter", {"lora_name": name})
+        order = {"lora_name": name}
+        await self._post("/v1/unload_lora_adapter", order, fine="cannot be found")
 
     async def complete(
         self,
@@ -56,28 +70,47 @@ class VllmClient:
             options: further fields of the API's request.
         """
         order = {"model": model, "prompt": prompts, **_GREEDY, **options}
-        body = (await self._post("/v1/completions", order)).json()
+        body = (await self._post(_COMPLETIONS, order)).json()
         choices = sorted(body["choices"], key=lambda choice: int(choice["index"]))
         if len(choices) != len(prompts):
             raise EngineError(
                 f"expected {len(prompts)} completions from vLLM, but got "
-                f"{len(choices)}; its log is {self._server.log}"
+                f"{len(choices)}; {self._server.where}"
             )
         return choices
 
-    async def _post(self, path: str, order: Mapping[str, object]) -> httpx.Response:
+    @property
+    def base_name(self) -> str:
+        """The model name of the bare base."""
+        return self._server.base_name
+
+    async def _post(
+        self, path: str, order: Mapping[str, object], *, fine: str = ""
+    ) -> httpx.Response:
+        """Return the answer to an order; a refusal that says ``fine`` is one too."""
         try:
             response = await self._http.post(path, json=order)
+        except httpx.TimeoutException as error:
+            raise ServerGoneError(
+                f"was silent at {path} for {self._http.timeout.read:g} s"
+            ) from error
         except httpx.HTTPError as error:
-            fact = f"broke off at {path} ({type(error).__name__}); repeat the command"
-            raise EngineError(self._server.failure(fact)) from error
-        if response.status_code != httpx.codes.OK:
-            raise EngineError(
-                f"expected vLLM to answer {path}, but it refused with "
-                f"{response.status_code}: {_reason(response)}; its log is "
-                f"{self._server.keep_log()}"
+            raise ServerGoneError(
+                f"broke off at {path} ({type(error).__name__})"
+            ) from error
+        if response.status_code == httpx.codes.OK:
+            return response
+        reason = _reason(response)
+        if fine and fine in reason:
+            return response
+        if response.is_server_error and (path == _COMPLETIONS or "Dead" in reason):
+            raise ServerGoneError(
+                f"failed at {path} with {response.status_code}: {reason}"
             )
-        return response
+        raise EngineError(
+            f"expected vLLM to answer {path}, but it refused with "
+            f"{response.status_code}: {reason}; {self._server.where}"
+        )
 
 
 def _reason(response: httpx.Response) -> str:

@@ -17,10 +17,8 @@ from lora_qd.engines.loaded_adapters import (
     LoadedAdapters,
     WriteAdapter,
 )
-from lora_qd.engines.server_settings import BASE_NAME
+from lora_qd.engines.server import Server
 from lora_qd.engines.vllm_client import VllmClient
-from lora_qd.engines.vllm_server import VllmServer
-from lora_qd.errors import InputError
 from lora_qd.records import Completion, Member, Request, Swap
 
 _MAX_BATCH = 64
@@ -39,31 +37,34 @@ class _Call:
 
 
 class VllmEngine:
-    """Answers through a ``VllmServer``; use it as an asynchronous context manager.
+    """Answers through a vLLM server; use it as an asynchronous context manager.
+
+    A server that dies or hangs is started again, with all adapters, and asked again:
+    callers see an answer that comes late, never a half one.
 
     Members with equal weights share one load. The base never shares a batch with
     adapters: vLLM 0.32 on CPU would add an adapter to the base's rows.
     """
 
-    def __init__(self, server: VllmServer, write_adapter: WriteAdapter) -> None:
+    def __init__(self, server: Server, write_adapter: WriteAdapter) -> None:
         """Bind a server that is up to the way in which members become adapters.
 
         Args:
-            server: not owned; closing the engine leaves it up.
+            server: not owned; closing the engine leaves it up, but one that is lost
+                is started again.
             write_adapter: writes a member as a PEFT directory below the given one and
                 returns that directory's name, the hash of the adapter's content.
         """
         settings = server.settings
         self._max_model_len = settings.max_model_len
         self._chat = ChatFormat(settings.model)
-        self._client = VllmClient(server)
         self._gate = Gate()
         self._adapters = LoadedAdapters(
-            self._client,
-            server.adapters,
+            server,
             write=write_adapter,
             check=partial(check_adapter, settings=settings),
         )
+        self._keeper = self._adapters.keeper
         self._batcher: Batcher[_Call, _Prompt, Completion] = Batcher(
             self._complete,
             max_batch=_MAX_BATCH,
@@ -73,8 +74,8 @@ class VllmEngine:
 
     @property
     def num_restarts(self) -> int:
-        """Servers that were started again."""
-        return 0
+        """How often the server was lost, or recycled, and started again."""
+        return self._keeper.num_restarts
 
     async def __aenter__(self) -> Self:
         """Return the engine."""
@@ -93,7 +94,7 @@ class VllmEngine:
         """Abandon what is under way, unload all adapters and delete their files."""
         await self._batcher.close()
         await self._adapters.clear()
-        await self._client.close()
+        await self._keeper.close()
 
     async def add(self, member: Member) -> Swap:
         """Write ``member`` as an adapter and load it; needs one ``remove``.
@@ -119,7 +120,8 @@ class VllmEngine:
         Raises:
             ValueError: ``member`` was not added.
             InputError: a prompt and its answer do not fit ``max_model_len``.
-            EngineError: the server failed.
+            EngineError: the server refused.
+            EngineLostError: it cannot be started again.
         """
         adapter = None if member is None else self._adapters.of(member)
         jobs = [
@@ -144,14 +146,7 @@ class VllmEngine:
         return probes
 
     def _encode(self, request: Request) -> _Prompt:
-        prompt = self._chat.encode(request.messages)
-        if len(prompt) + request.max_tokens > self._max_model_len:
-            raise InputError(
-                f"expected prompt and answer within max_model_len="
-                f"{self._max_model_len} tokens, but got {len(prompt)} + "
-                f"{request.max_tokens}; raise it or ask for a shorter answer"
-            )
-        return prompt
+        return self._chat.encode_request(request, self._max_model_len)
 
     async def _complete(
         self, call: _Call, prompts: Sequence[_Prompt]
@@ -170,9 +165,13 @@ class VllmEngine:
     async def _ask(
         self, call: _Call, prompts: Sequence[_Prompt], options: Mapping[str, object]
     ) -> list[dict[str, Any]]:
-        model = call.adapter.name if call.adapter else BASE_NAME
         order = {"max_tokens": call.max_tokens, "stop": call.stop, **options}
         side = "adapters" if call.adapter else "base"
         in_use = call.adapter.in_use() if call.adapter else nullcontext()
+
+        async def complete(client: VllmClient) -> list[dict[str, Any]]:
+            model = call.adapter.name if call.adapter else client.base_name
+            return await client.complete(model, prompts, order)
+
         async with in_use, self._gate.enter(side):
-            return await self._client.complete(model, prompts, order)
+            return await self._keeper.call(complete)

@@ -1,13 +1,13 @@
 """The life of a vLLM server: start, readiness, failure with its last words, end."""
 
 import os
-import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -16,40 +16,55 @@ from typing import Self
 
 import httpx
 
-from lora_qd.engines.server_settings import ServerSettings
+from lora_qd.engines.server_log import excerpt, read_log, remedy
+from lora_qd.engines.server_settings import BASE_NAME, ServerSettings
 from lora_qd.errors import EngineError
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 _SOCKET_PATH_LIMIT = 100  # the kernel's is 108 bytes, its terminator included
 _MEMORY_NEEDED = 256 * 2**20
 _GRACE_S = 10.0
-_NUM_LAST_LINES = 12
-_ERROR = re.compile(r"(?:^|\s)((?:[\w.]*\.)?\w+(?:Error|Exception): .*)")
 
 
 class VllmServer:
     """A vLLM server that this process started; use it as a context manager.
 
     It listens on a Unix socket in a private directory unless the settings name an
-    address. It ends with the block, and also when this process is killed.
+    address. It ends with the block, and also when this process is killed. One that is
+    stopped can be started again, until it is closed.
     """
 
-    def __init__(self, settings: ServerSettings, log: Path | None = None) -> None:
+    base_name = BASE_NAME
+    """The model name under which it answers as the bare base."""
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        log: Path | None = None,
+        *,
+        adapter_root: Path | None = None,
+    ) -> None:
         """Prepare a server; nothing is started yet.
 
         Args:
             settings: what to serve.
+            adapter_root: where its directory of adapters is made; by default in memory
+                if there is room.
             log: where vLLM writes its log; by default a temporary file that is kept
                 only if the server fails.
         """
         self.settings = settings
         self.adapters = Path()
-        """A private directory for adapters, in memory if there is room."""
+        """A private directory for adapters; a new one with every start."""
         self.log = log or Path()
         """Where vLLM writes."""
         self._keeps_log = log is not None
+        self._adapter_root = adapter_root
         self._directory = Path()
         self._supervisor: subprocess.Popen[bytes] | None = None
+        self._log_start = 0
+        self._is_closed = False
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         """Start the server and wait until it answers."""
@@ -62,8 +77,8 @@ class VllmServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop the server."""
-        self.stop()
+        """Close the server."""
+        self.close()
 
     def start(self) -> None:
         """Start the server and wait until it answers.
@@ -80,9 +95,20 @@ class VllmServer:
             raise
 
     def launch(self) -> None:
-        """Start the server; it answers only after ``wait_ready``."""
+        """Start the server; it answers only after ``wait_ready``.
+
+        Raises:
+            EngineError: it is closed.
+        """
+        with self._lock:
+            if self._is_closed:
+                raise EngineError("expected an open vLLM server, but it is closed")
+            self._launch()
+
+    def _launch(self) -> None:
         self._directory = _private_directory()
-        self.adapters = Path(tempfile.mkdtemp(prefix="loraqd-", dir=_adapter_root()))
+        root = self._adapter_root or _memory_root()
+        self.adapters = Path(tempfile.mkdtemp(prefix="loraqd-", dir=root))
         if not self._keeps_log:
             file, name = tempfile.mkstemp(prefix="loraqd-vllm-", suffix=".log")
             os.close(file)
@@ -91,7 +117,8 @@ class VllmServer:
         temporary = [str(self._directory), str(self.adapters)]
         ours = [sys.executable, "-I", str(_SUPERVISOR), str(os.getpid()), str(_GRACE_S)]
         command = self.settings.command(self.socket, is_cpu=is_cpu)
-        with self.log.open("wb") as log:
+        with self.log.open("ab") as log:  # of a server that ended before, it is the end
+            self._log_start = log.tell()
             self._supervisor = subprocess.Popen(
                 [*ours, *temporary, "--", *command],
                 stdin=subprocess.DEVNULL,
@@ -116,23 +143,31 @@ class VllmServer:
                 if time.monotonic() > deadline:
                     patience = f"{self.settings.start_timeout_s:g} s"
                     raise EngineError(
-                        self.failure(f"was silent for {patience}; allow more time")
+                        self.failure(f"was silent for {patience}", "allow more time")
                     )
                 time.sleep(0.1)
 
+    def close(self) -> None:
+        """Stop the server for good: a start that is under way in a thread fails."""
+        self._is_closed = True
+        self.stop()
+
     def stop(self) -> None:
         """End the server and everything it started; does nothing when it is not up."""
-        if self._supervisor is None:
-            return
-        pid = self._supervisor.pid
+        with self._lock:
+            if self._supervisor is not None:
+                self._stop(self._supervisor)
+                self._supervisor = None
+
+    def _stop(self, supervisor: "subprocess.Popen[bytes]") -> None:
+        pid = supervisor.pid
         deadline = time.monotonic() + _GRACE_S + 5
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
             while not _has_ended(pid) and time.monotonic() < deadline:
                 time.sleep(0.05)
             os.killpg(pid, signal.SIGKILL)  # not reaped yet, so the number is ours
-        self._supervisor.wait()
-        self._supervisor = None
+        supervisor.wait()
         for directory in (self._directory, self.adapters):
             shutil.rmtree(directory, ignore_errors=True)
         if not self._keeps_log:
@@ -144,11 +179,15 @@ class VllmServer:
         Raises:
             EngineError: they ended; the message shows the last log lines.
         """
-        if self._supervisor is None:
-            raise EngineError("expected a running vLLM server, but it is not started")
-        if _has_ended(self._supervisor.pid):
+        with self._lock:
+            if self._supervisor is None:
+                raise EngineError(
+                    "expected a running vLLM server, but it is not started"
+                )
+            has_ended = _has_ended(self._supervisor.pid)
+        if has_ended:
             raise EngineError(
-                self.failure("ended; mend what its log names, then repeat")
+                self.failure("ended", "mend what its log names, then repeat")
             )
 
     def client(self) -> httpx.AsyncClient:
@@ -156,7 +195,7 @@ class VllmServer:
         return httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(uds=self._uds),
             base_url=self.url,
-            timeout=httpx.Timeout(None, connect=10.0),  # a long answer is no failure
+            timeout=httpx.Timeout(self.settings.request_timeout_s, connect=10.0),
         )
 
     @property
@@ -165,15 +204,26 @@ class VllmServer:
         host, port = self.settings.address or ("vllm", 80)
         return f"http://{host}:{port}"
 
-    def failure(self, fact: str) -> str:
+    def failure(self, fact: str, otherwise: str) -> str:
         """Return one line for ``fact``, then the telling part of the log and its path.
 
         The log is kept.
+
+        Args:
+            fact: what went wrong, to follow "but it".
+            otherwise: the remedy, where the log does not tell of a better one.
         """
         self.keep_log()
-        lines = "\n".join(f"  {line}" for line in log_excerpt(self.log))
+        text = read_log(self.log, self._log_start)
+        lines = "\n".join(f"  {line}" for line in excerpt(text))
         expected = f"expected vLLM to serve {self.settings.model}, but it {fact}"
-        return f"{expected}\nlast lines of {self.log}:\n{lines}"
+        what_to_do = remedy(text, otherwise=otherwise)
+        return f"{expected}; {what_to_do}\nlast lines of {self.log}:\n{lines}"
+
+    @property
+    def where(self) -> str:
+        """Where to read more, to end a sentence; the log is kept."""
+        return f"its log is {self.keep_log()}"
 
     def keep_log(self) -> Path:
         """Return the log's path; the file outlives the server from here on."""
@@ -201,21 +251,6 @@ class VllmServer:
     @property
     def _uds(self) -> str | None:
         return str(self.socket) if self.settings.address is None else None
-
-
-def log_excerpt(log: Path) -> list[str]:
-    """Return the last lines of a vLLM log, preceded by the first error it reports.
-
-    The cause of a failed start is often far above the end of the log.
-    """
-    text = log.read_text(errors="replace") if log.is_file() else ""
-    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
-    last = lines[-_NUM_LAST_LINES:]
-    errors = (match.group(1) for line in lines if (match := _ERROR.search(line)))
-    first = next(errors, None)
-    if first is None or any(first in line for line in last):
-        return last
-    return [first, "...", *last]
 
 
 def _is_healthy(client: httpx.Client) -> bool:
@@ -250,7 +285,7 @@ def _private_directory() -> Path:
     )
 
 
-def _adapter_root() -> str:
+def _memory_root() -> str:
     """Return where adapters go: memory if there is room, as containers may lack."""
     memory = "/dev/shm"
     if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free >= _MEMORY_NEEDED:

@@ -89,6 +89,7 @@ class Evaluator:
         self.tasks = dict(tasks)
         self._stations = Stations(engines, in_flight=in_flight, ahead=ahead)
         self._num_samples = dict(num_samples or {})
+        self._num_places = in_flight + ahead
         self._orders = count()
         self._start = time.monotonic()
 
@@ -115,6 +116,11 @@ class Evaluator:
                 watch.enter("wait")
             finally:
                 self._stations.leave(station)
+
+    @property
+    def num_places(self) -> int:
+        """Candidates that all engines together hold."""
+        return self._stations.num_engines * self._num_places
 
     @property
     def usage(self) -> Usage:

@@ -16,14 +16,10 @@ import datasets
 import torch
 from peft import LoraConfig, get_peft_model_state_dict
 from safetensors.torch import save
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    BitsAndBytesConfig,
-    PrinterCallback,
-)
+from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
+from lora_qd.engines.quantization import check_checkpoint, nf4_config
 from lora_qd.errors import InputError, TrainingError
 from lora_qd.experts.config import TrainingConfig
 from lora_qd.experts.data import Example
@@ -137,17 +133,12 @@ def _load_tokenizer(base: str) -> Any:  # noqa: ANN401 - transformers is not typ
 
 
 def _load_base(base: str, training: TrainingConfig, *, longest: int) -> Any:  # noqa: ANN401 - as above
-    dtype = getattr(torch, training.dtype)
-    options: dict[str, Any] = {"dtype": dtype}
+    check_checkpoint(base, training.quantization)
+    options: dict[str, Any] = {"dtype": getattr(torch, training.dtype)}
     if longest <= _SHORT and not _is_on_cuda(training):
         options["attn_implementation"] = "eager"  # SDPA's backward is slow there
     if training.quantization == "nf4":
-        options["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=dtype,
-        )
+        options["quantization_config"] = nf4_config(training.dtype)
         options["device_map"] = {"": 0 if _is_on_cuda(training) else "cpu"}
     try:
         model = AutoModelForCausalLM.from_pretrained(base, **options)

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from lora_qd.engines.quantization import Quantization
 from lora_qd.errors import InputError
 from lora_qd.experts.config import ExpertConfig, TrainingConfig
 from lora_qd.factors.merging import METHODS
@@ -101,11 +102,26 @@ class EngineConfig(_Strict):
     serve_rank: int = Field(default=16, ge=1)
     """Rank that every member is truncated to when served."""
     max_loras: int = Field(default=4, ge=1)
-    """Candidates in flight at once."""
+    """Candidates that generate at once on each server."""
+    ahead: int = Field(default=2, ge=0)
+    """Candidates more that each server holds: loaded ahead, or being scored."""
+    servers: int | None = Field(default=None, ge=1)
+    """vLLM servers to start; by default one per accelerator, one without any."""
+    gpus_per_server: int = Field(default=1, ge=1)
+    """Accelerators that share one copy of the base, where it does not fit on one."""
+    urls: tuple[str, ...] = ()
+    """Servers that run already, instead of our own: started with LoRA on and
+    `VLLM_ALLOW_RUNTIME_LORA_UPDATING=1`."""
+    adapter_dir: Path | None = None
+    """Where adapters are written for the servers to read; for `urls` a directory that
+    both sides see under this path. By default in memory; for `urls` the run's."""
+    api_key_env: str | None = None
+    """The environment variable that holds the key of `urls`."""
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
     """Number format of the base's arithmetic and of the adapters."""
-    quantization: Literal["none", "nf4"] = "none"
-    """How the frozen base is quantised; `nf4` needs bitsandbytes."""
+    quantization: Quantization = "none"
+    """How the frozen base is quantised: `nf4` (bitsandbytes) and `fp8` when it is
+    loaded; `awq` and `gptq` are for checkpoints that are."""
     max_model_len: int = Field(default=2048, ge=16)
     """Most tokens of prompt and answer together."""
     max_num_seqs: int = Field(default=256, ge=1)
@@ -113,7 +129,15 @@ class EngineConfig(_Strict):
     max_num_batched_tokens: int = Field(default=2048, ge=16)
     """Most tokens of one engine step."""
     start_timeout_s: float = Field(default=600, gt=0)
-    """Seconds until a silent start counts as failed."""
+    """Seconds until a silent start counts as failed, or a lost URL as gone."""
+    request_timeout_s: float = Field(default=600, gt=0)
+    """Seconds until a silent request counts as lost, and its server is started anew."""
+    recycle_after: int = Field(default=2000, ge=1)
+    """Adapters after which a server is started anew, which bounds its memory."""
+    price_per_hour: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """Price of one accelerator per hour, in your currency."""
+    arguments: tuple[str, ...] = ()
+    """More arguments for vLLM's command line, as they are."""
 
 
 class SampleConfig(_Strict):
@@ -154,7 +178,8 @@ class RunConfig(_Strict):
     adapters that are there already."""
     allow_other_quantization: bool = False
     """Whether experts may be served on another quantisation than they were trained
-    on; recorded in the ledger."""
+    on; recorded in the ledger. A base that is quantised on disk is another checkpoint,
+    so that only the shapes of its layers are compared then."""
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     """How experts are trained."""
     search: SearchConfig = Field(default_factory=SearchConfig)

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lora_qd.evaluation import Evaluation
-from lora_qd.records import Member, Proposal, Split
+from lora_qd.records import Member, Proposal, Split, Usage
 from lora_qd.runs.beginning import begin, fix_samples
 from lora_qd.runs.config import RunConfig
+from lora_qd.runs.costs import run_costs, spent
 from lora_qd.runs.experts import ExpertAdapter, Span
 from lora_qd.runs.finals import AGGREGATE, BALANCED, Finals
 from lora_qd.runs.heatmaps import save_heatmaps
@@ -63,10 +64,11 @@ class _Run:
         """Return how the children in ``rows`` came to be."""
         return Lineage(rows, self.ledger.genomes(), self.directory, self.breeder)
 
-    def keep_usage(self) -> None:
-        """Record what the engines were used for so far."""
+    def keep_usage(self) -> Usage:
+        """Record, and return, what the engines were used for so far."""
         usage = self.session.evaluator.usage
         self.ledger.keep_usage(self.usage_id, usage)
+        return usage
 
 
 async def evolve(
@@ -126,6 +128,14 @@ async def _search(run: _Run, recorded: Recorded) -> None:
         f"Searching: {run.config.num_seeds} seeds, then {search.children} children"
         f"{before}"
     )
+    num_known = search.batch * (search.lag + 1)
+    num_places = run.session.evaluator.num_places
+    if num_known < num_places and search.lag:  # without lag it is the textbook loop
+        run.watcher.stage(
+            f"Note: the engines have places for {num_places} candidates, but only "
+            f"search.batch x (search.lag + 1) = {num_known} are known at a time; the "
+            "rest stays empty"
+        )
 
     async def evaluate(proposal: Proposal) -> Evaluation:
         return await run.session.evaluator.evaluate(
@@ -138,9 +148,9 @@ async def _search(run: _Run, recorded: Recorded) -> None:
         run.ledger.commit(
             proposal, genome, scores, evaluation.outcomes, evaluation.stages
         )
-        run.keep_usage()
+        usage = run.keep_usage()
         run.searcher.tell(proposal, scores)
-        shown = progress.count(evaluation)
+        shown = progress.count(evaluation, usage, spent(usage, run.config.engine))
         num_done = num_recorded + shown.num_done
         run.watcher.progress(replace(shown, num_done=num_done, num_total=num_all))
 
@@ -200,6 +210,7 @@ def _results(run: _Run, rows: tuple[Row, ...], served: Mapping[str, Member]) -> 
         rows=rows,
         members={name: member.id for name, member in served.items()},
         num_samples={task: len(scores) for task, scores in values.items()},
+        costs=run_costs(run.ledger, config.engine),
         notes={
             "seed": str(config.seed),
             "children": str(config.search.children),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lora_qd.engines.quantization import checkpoint_method
 from lora_qd.errors import InputError
 from lora_qd.experts.fingerprint import base_hash
 from lora_qd.experts.training import RECORD_NAME
@@ -24,6 +25,8 @@ class ExpertAdapter:
     rank: int
     weights_hash: str
     """SHA-256 of the adapter's weights, for the manifest."""
+    quantization: str | None
+    """How its base was quantised in training; None where nobody recorded it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,17 +61,32 @@ def load_experts(config: RunConfig) -> dict[str, ExpertAdapter]:
                 "loraqd train-experts with the same config"
             )
         adapter = load_adapter(path)
-        _check_base(path, adapter, config)
+        record = _record(path)
+        _check_base(path, adapter, record, config)
         _check_shapes(path, adapter, shapes)
         experts[skill] = ExpertAdapter(
-            adapter.task_vector, adapter.rank, weights_hash(path)
+            adapter.task_vector,
+            adapter.rank,
+            weights_hash(path),
+            record.get("training", {}).get("quantization"),
         )
     return experts
 
 
-def _check_base(path: Path, adapter: Adapter, config: RunConfig) -> None:
-    """Refuse an adapter that names another base, or was trained on another one."""
-    record = _record(path)
+def _check_base(
+    path: Path, adapter: Adapter, record: Mapping[str, Any], config: RunConfig
+) -> None:
+    """Refuse an adapter that was trained on another base, or on one quantised so."""
+    served = config.engine.quantization
+    trained = record.get("training", {}).get("quantization", served)
+    if trained != served and not config.allow_other_quantization:
+        raise InputError(
+            f"expected the expert in {path} to be trained on quantization {served!r}, "
+            f"but it was trained on {trained!r}; train it again or set "
+            "allow_other_quantization: true"
+        )
+    if config.allow_other_quantization and checkpoint_method(config.base):
+        return  # a checkpoint of its own: neither its name nor its hash can agree
     remedy = "train it on this base, or name its own base in the config"
     if adapter.base and Path(adapter.base) != Path(config.base) and not record:
         raise InputError(
@@ -80,13 +98,6 @@ def _check_base(path: Path, adapter: Adapter, config: RunConfig) -> None:
         raise InputError(
             f"expected the expert in {path} to be trained on {config.base}, but its "
             f"base was another one ({record.get('base')}); {remedy}"
-        )
-    trained = record.get("training", {}).get("quantization", config.engine.quantization)
-    if trained != config.engine.quantization and not config.allow_other_quantization:
-        raise InputError(
-            f"expected the expert in {path} to be trained on quantization "
-            f"{config.engine.quantization!r}, but it was trained on {trained!r}; train "
-            "it again or set allow_other_quantization: true"
         )
 
 

@@ -13,7 +13,7 @@ from lora_qd.tasks.task import Task
 
 
 def manifest(config: RunConfig, experts: Mapping[str, ExpertAdapter]) -> dict[str, Any]:
-    """Return config, seed, versions and the hashes of base, tokenizer and experts."""
+    """Return config, seed, versions, quantisations, and the hashes of what is used."""
     return {
         "config": config.model_dump(mode="json"),
         "seed": config.seed,
@@ -23,6 +23,10 @@ def manifest(config: RunConfig, experts: Mapping[str, ExpertAdapter]) -> dict[st
         "base": base_hash(config.base),
         "tokenizer": tokenizer_hash(config.base),
         "experts": {skill: e.weights_hash for skill, e in experts.items()},
+        "quantization": {
+            "served": config.engine.quantization,
+            "trained": {skill: e.quantization for skill, e in experts.items()},
+        },
     }
 
 

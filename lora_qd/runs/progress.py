@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lora_qd.evaluation import Evaluation
+from lora_qd.records import Usage
 from lora_qd.search import CycleQD
 from lora_qd.store.ledger import mean
 
@@ -25,6 +26,10 @@ class Progress:
     children_per_minute: float
     tokens_per_second: float
     """Generated tokens."""
+    busy_share: float
+    """Share of the time with a request in flight, mean over the engines."""
+    money: float | None
+    """Spent so far; None without a price."""
     seconds_left: float
 
 
@@ -42,8 +47,10 @@ class ProgressMeter:
         self._num_tokens = 0
         self._best = 0.0
 
-    def count(self, evaluation: Evaluation) -> Progress:
-        """Count one inserted member."""
+    def count(
+        self, evaluation: Evaluation, usage: Usage, money: float | None
+    ) -> Progress:
+        """Count one inserted member; ``usage`` and ``money`` are the session's."""
         self._num_done += 1
         self._num_tokens += evaluation.num_tokens
         self._best = max(self._best, mean(evaluation.scores))
@@ -57,6 +64,8 @@ class ProgressMeter:
             best_mean=self._best,
             children_per_minute=60 * self._num_done / seconds,
             tokens_per_second=self._num_tokens / seconds,
+            busy_share=usage.busy_s / max(usage.seconds * usage.num_engines, 1e-9),
+            money=money,
             seconds_left=seconds / self._num_done * (self._num_total - self._num_done),
         )
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from lora_qd.errors import StoreError
 from lora_qd.evaluation import Interval, mean_interval, wilson_interval
+from lora_qd.records import StageSeconds
+from lora_qd.runs.costs import Costs
 from lora_qd.store.files import write_bytes
 
 
@@ -37,6 +39,7 @@ class Results:
     """Member ids by the name that they are served and exported under."""
     num_samples: Mapping[str, int]
     """Test samples by skill."""
+    costs: Costs
     notes: Mapping[str, str]
     """Seed, processor, versions, seconds: what a reader needs to repeat it."""
 
@@ -84,6 +87,9 @@ def load_results(path: Path) -> Results:
             rows=rows,
             members=raw["members"],
             num_samples=raw["num_samples"],
+            costs=Costs(
+                **(raw["costs"] | {"stages": StageSeconds(**raw["costs"]["stages"])})
+            ),
             notes=raw["notes"],
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -112,7 +118,8 @@ def markdown(results: Results) -> str:
         )
     notes = "; ".join(f"{key}: {value}" for key, value in results.notes.items())
     samples = ", ".join(f"{n} {skill}" for skill, n in results.num_samples.items())
-    return "\n".join([*lines, "", f"Test samples: {samples}. {notes}.", ""])
+    costs = "\n".join(f"- {sentence}" for sentence in results.costs.sentences())
+    return "\n".join([*lines, "", f"Test samples: {samples}. {notes}.", "", costs, ""])
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -1,28 +1,21 @@
-"""Everything that a run holds open: sandbox, tasks, engine, evaluator.
+"""Everything that a run holds open: sandbox, tasks, engines, evaluator.
 
-The composition root: the one place that names vLLM's engine and the built-in skills.
+The one place that names the built-in skills.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lora_qd.engines import (
-    ProbedEngine,
-    ServerSettings,
-    VllmEngine,
-    VllmServer,
-    check_effect,
-)
+from lora_qd.engines import ProbedEngine, check_effect
 from lora_qd.errors import InputError
-from lora_qd.evaluation import Evaluator
+from lora_qd.evaluation import Evaluator, task_group
 from lora_qd.factors import CoreSpace
-from lora_qd.records import Cores, Split
+from lora_qd.records import Cores, Member, Split
 from lora_qd.runs.config import RunConfig
+from lora_qd.runs.engines import open_engines
 from lora_qd.runs.experts import Span
-from lora_qd.runs.members import adapter_writer
 from lora_qd.search.breeding import expert_member
 from lora_qd.tasks.sandbox import Sandbox
 from lora_qd.tasks.task import Task, TrainableTask, single_turn
@@ -49,7 +42,7 @@ class Session:
 async def open_session(
     config: RunConfig, span: Span, log: Path
 ) -> AsyncIterator[Session]:
-    """Start sandbox and vLLM, prove that every expert has an effect, and yield.
+    """Start sandbox and engines, prove that every expert has an effect, and yield.
 
     Args:
         config: the run's.
@@ -65,17 +58,19 @@ async def open_session(
         config.sandbox_workers, num_remembered=_NUM_REMEMBERED
     ) as sandbox:
         tasks = tiny_tasks(sandbox)
-        settings = engine_settings(config, space)
-        writer = adapter_writer(space, config)
-        async with (
-            _server(settings, log) as server,
-            VllmEngine(server, writer) as engine,
-        ):
-            await _check_experts(engine, experts, tasks)
+        async with open_engines(config, space, log) as engines:
+            async with task_group() as group:
+                for engine in engines:
+                    is_foreign = bool(config.engine.urls)
+                    check = _check_experts(
+                        engine, experts, tasks, is_foreign=is_foreign
+                    )
+                    group.create_task(check)
             evaluator = Evaluator(
-                [engine],
+                engines,
                 tasks,
                 in_flight=config.engine.max_loras,
+                ahead=config.engine.ahead,
                 num_samples=config.samples.by_split(),
             )
             yield Session(space, experts, tasks, evaluator)
@@ -100,37 +95,12 @@ def require_skills(config: RunConfig) -> None:
         )
 
 
-def engine_settings(config: RunConfig, space: CoreSpace) -> ServerSettings:
-    """Return how vLLM serves the run's base and members."""
-    engine = config.engine
-    return ServerSettings(
-        model=config.base,
-        lora_target_modules=tuple(sorted({m.rpartition(".")[2] for m in space.bases})),
-        max_loras=engine.max_loras,
-        max_lora_rank=engine.serve_rank,
-        dtype=engine.dtype,
-        quantization=None if engine.quantization == "none" else engine.quantization,
-        max_model_len=engine.max_model_len,
-        max_num_seqs=engine.max_num_seqs,
-        max_num_batched_tokens=engine.max_num_batched_tokens,
-        start_timeout_s=engine.start_timeout_s,
-    )
-
-
-@asynccontextmanager
-async def _server(settings: ServerSettings, log: Path) -> AsyncIterator[VllmServer]:
-    """Keep a server up for the block; the event loop goes on while it starts."""
-    server = VllmServer(settings, log)
-    server.launch()
-    try:
-        await asyncio.to_thread(server.wait_ready)
-        yield server
-    finally:
-        server.stop()
-
-
 async def _check_experts(
-    engine: ProbedEngine, experts: Mapping[str, Cores], tasks: Mapping[str, Task]
+    engine: ProbedEngine,
+    experts: Mapping[str, Cores],
+    tasks: Mapping[str, Task],
+    *,
+    is_foreign: bool,
 ) -> None:
     """Prove that every expert changes what the base answers (design, section 6)."""
     requests = [
@@ -140,3 +110,24 @@ async def _check_experts(
     ]
     members = [expert_member(skill, cores) for skill, cores in experts.items()]
     await check_effect(engine, members, requests)
+    if is_foreign:
+        await check_effect(engine, by_kind(members[0]), requests[:_NUM_CANARIES])
+
+
+def by_kind(member: Member) -> list[Member]:
+    """Return one member per kind of module, such as ``q_proj``, that changes only it.
+
+    A server that was started with fewer ``--lora-target-modules`` leaves the others out
+    and says nothing; the one it leaves out has no effect.
+    """
+    kinds = sorted({module.rpartition(".")[2] for module in member.cores})
+    return [
+        Member(
+            f"{member.id}/{kind}",
+            {
+                m: c if m.endswith(f".{kind}") else 0 * c
+                for m, c in member.cores.items()
+            },
+        )
+        for kind in kinds
+    ]

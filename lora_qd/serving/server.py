@@ -14,8 +14,8 @@ from pathlib import Path
 
 from lora_qd.engines import ServerSettings, VllmServer
 from lora_qd.errors import InputError
+from lora_qd.runs.engines import engine_settings
 from lora_qd.runs.members import RunMembers
-from lora_qd.runs.session import engine_settings
 
 HOST = "127.0.0.1"
 _POLL_S = 0.5

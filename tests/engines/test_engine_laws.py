@@ -1,12 +1,17 @@
-"""What every engine must hold; each law runs on the fake and on real vLLM."""
+"""What every engine must hold; the laws run on the fake, transformers and real vLLM."""
 
 import asyncio
 import hashlib
-from contextlib import asynccontextmanager
+from contextlib import nullcontext
 
 import pytest
 
-from lora_qd.engines import FakeEngine, VllmEngine, check_effect
+from lora_qd.engines import (
+    FakeEngine,
+    TransformersEngine,
+    VllmEngine,
+    check_effect,
+)
 from lora_qd.errors import EngineError
 from tests.engines.members import NoiseWriter, ask, noise_member
 
@@ -21,23 +26,32 @@ def invented(member, request):
     return " ".join(digest[4 * n : 4 * n + 4] for n in range(12))
 
 
-@pytest.fixture(params=["fake", pytest.param("vllm", marks=pytest.mark.slow)])
+@pytest.fixture(
+    params=["fake", "transformers", pytest.param("vllm", marks=pytest.mark.slow)]
+)
 def run(request):
     """Return a function that runs a scenario with an engine."""
-    server = request.getfixturevalue("vllm_server") if request.param == "vllm" else None
+    if request.param == "fake":
 
-    @asynccontextmanager
-    async def open_engine():
-        if server is None:
-            yield FakeEngine(invented, shuffle=1)
-        else:
-            async with VllmEngine(server, NoiseWriter()) as engine:
-                yield engine
+        def engine():
+            return nullcontext(FakeEngine(invented, shuffle=1))
+
+    elif request.param == "transformers":
+        base = str(request.getfixturevalue("tiny_base"))
+
+        def engine():
+            return TransformersEngine(base, NoiseWriter())
+
+    else:
+        server = request.getfixturevalue("vllm_server")
+
+        def engine():
+            return VllmEngine(server, NoiseWriter())
 
     def run_scenario(scenario):
         async def main():
-            async with open_engine() as engine:
-                return await scenario(engine)
+            async with engine() as opened:
+                return await scenario(opened)
 
         return asyncio.run(main())
 

@@ -3,6 +3,8 @@ from pathlib import Path
 import pytest
 
 from lora_qd.engines import ServerSettings
+from lora_qd.errors import InputError
+from tests.engines.checkpoints import save_config
 
 
 def settings(**changes):
@@ -13,6 +15,10 @@ def settings(**changes):
 
 def command(**changes):
     return settings(**changes).command(Path("/run/s"), is_cpu=True)
+
+
+def quantising(parts):
+    return [p for p in parts if p.startswith(("--quantization", "--load-format"))]
 
 
 @pytest.mark.parametrize(("rank", "served"), [(1, 1), (2, 8), (16, 16), (48, 64)])
@@ -32,13 +38,32 @@ def test_a_server_without_evolved_modules_is_refused():
         settings(lora_target_modules=())
 
 
-def test_a_quantised_base_needs_sixteen_bits():
+@pytest.mark.parametrize("quantization", ["nf4", "fp8", "awq", "gptq"])
+def test_a_quantised_base_needs_sixteen_bits(quantization):
     with pytest.raises(ValueError, match="16-bit dtype"):
-        settings(quantization="nf4", dtype="float32")
+        settings(quantization=quantization, dtype="float32")
 
 
-def test_nf4_means_bitsandbytes():
-    assert "--quantization=bitsandbytes" in command(quantization="nf4")
+def test_a_base_in_16_bit_is_quantised_when_it_is_loaded(tmp_path):
+    model = str(save_config(tmp_path))
+    assert quantising(command(model=model)) == []
+    assert quantising(command(model=model, quantization="nf4")) == [
+        "--quantization=bitsandbytes",
+        "--load-format=bitsandbytes",
+    ]
+    fp8 = quantising(command(model=model, quantization="fp8"))
+    assert fp8 == ["--quantization=fp8"]
+
+
+@pytest.mark.parametrize("method", ["fp8", "awq", "gptq"])
+def test_vllm_chooses_the_kernel_of_a_quantised_checkpoint(tmp_path, method):
+    model = str(save_config(tmp_path, method))
+    assert quantising(command(model=model, quantization=method)) == []
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused_before_anything_starts(tmp_path):
+    with pytest.raises(InputError, match="expected an AWQ checkpoint in"):
+        settings(model=str(save_config(tmp_path)), quantization="awq")
 
 
 def test_a_private_socket_is_the_default():
@@ -75,3 +100,10 @@ def test_a_local_base_is_served_offline(tmp_path):
 def test_a_step_has_room_for_a_token_of_every_sequence():
     parts = command(max_num_seqs=256, max_num_batched_tokens=64)
     assert "--max-num-batched-tokens=256" in parts
+
+
+def test_accelerators_of_a_server_share_the_base():
+    both = settings(devices=("2", "3"))
+    assert both.environment(is_cpu=False)["CUDA_VISIBLE_DEVICES"] == "2,3"
+    assert "--tensor-parallel-size=2" in both.command(Path("/run/s"), is_cpu=False)
+    assert "CUDA_VISIBLE_DEVICES" not in settings().environment(is_cpu=False)

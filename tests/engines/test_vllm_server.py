@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lora_qd.engines import VllmServer
-from lora_qd.engines.vllm_server import log_excerpt
+from lora_qd.engines.server_log import excerpt, read_log, remedy
 from lora_qd.errors import EngineError
 from tests.engines.test_supervisor import eventually, is_running
 from tests.tiny_base import server_settings
@@ -35,14 +35,54 @@ def test_the_cause_of_a_failure_is_shown_above_the_last_lines(tmp_path):
     log = tmp_path / "log"
     cause = "(EngineCore pid=1) ERROR 01-01 00:00:00 [core.py:1] ValueError: too small"
     log.write_text("\n".join(["start", cause, *(f"line {n}" for n in range(30))]))
-    excerpt = log_excerpt(log)
-    assert excerpt[0] == "ValueError: too small"
-    assert excerpt[-1] == "line 29"
-    assert len(excerpt) < 16
+    lines = excerpt(read_log(log))
+    assert lines[0] == "ValueError: too small"
+    assert lines[-1] == "line 29"
+    assert len(lines) < 16
 
 
 def test_a_missing_log_has_no_last_lines(tmp_path):
-    assert log_excerpt(tmp_path / "none") == []
+    assert excerpt(read_log(tmp_path / "none")) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "advice"),
+    [
+        (
+            "torch.OutOfMemoryError: CUDA out of memory. Tried to",
+            "lower engine.max_num",
+        ),
+        ("ValueError: No available memory for the cache blocks.", "lower engine.max"),
+        (
+            "ValueError: Free memory on device (1/8 GiB) is less than desired "
+            "GPU memory utilization (0.9, 7 GiB).",
+            "or serve a quantised base",
+        ),
+        (
+            "the server ended with exit status -9",
+            "the kernel does when memory runs out",
+        ),
+        ("OSError: [Errno 98] Address already in use", "stop who listens there"),
+        ("KeyError: 'x'", "mend it"),
+    ],
+)
+def test_the_log_names_the_remedy(line, advice):
+    assert advice in remedy(f"INFO start\n{line}\nbye", otherwise="mend it")
+
+
+def test_a_restarted_server_s_log_is_read_from_its_start(tmp_path):
+    log = tmp_path / "log"
+    log.write_text("ValueError: of the first\nsecond\n")
+    assert excerpt(read_log(log, offset=len("ValueError: of the first\n"))) == [
+        "second"
+    ]
+
+
+def test_a_closed_server_is_not_started_again():
+    server = VllmServer(server_settings("base"))
+    server.close()
+    with pytest.raises(EngineError, match="expected an open vLLM server"):
+        server.start()
 
 
 def test_a_server_that_is_not_started_is_no_running_one():

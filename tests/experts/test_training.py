@@ -1,6 +1,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -226,6 +227,17 @@ def test_a_base_in_four_bits_trains_on_a_cpu(base, tmp_path):
         before = model(ids).logits
         after = PeftModel.from_pretrained(model, trained.directory)(ids).logits
     assert (after - before).abs().max() > 1e-4
+
+
+def test_a_base_that_is_quantised_on_disk_is_refused(base, tmp_path):
+    awq = tmp_path / "awq"
+    shutil.copytree(base, awq)
+    config = json.loads((awq / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "awq"}
+    (awq / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"names awq; name the checkpoint in 16 bit"):
+        train(str(awq), tmp_path / "words")
+    assert names_in(tmp_path) == ["awq"]
 
 
 class StoppedError(Exception):

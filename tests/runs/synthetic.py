@@ -60,7 +60,7 @@ def adapters(seed=0):
     vectors = {skill: {m: update() for m in MODULES} for skill in SKILLS}
     return {
         skill: ExpertAdapter(
-            vector, 2, hashlib.sha256(repr(vector).encode()).hexdigest()
+            vector, 2, hashlib.sha256(repr(vector).encode()).hexdigest(), None
         )
         for skill, vector in vectors.items()
     }

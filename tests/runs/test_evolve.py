@@ -67,6 +67,8 @@ def test_the_manifest_fixes_config_hashes_and_versions(finished_run):
     assert manifest["config"]["search"]["children"] == 6
     assert set(manifest["experts"]) == {"code", "database", "shell"}
     assert len(manifest["splits"]) == 12
+    trained = dict.fromkeys(["code", "database", "shell"], "none")
+    assert manifest["quantization"] == {"served": "none", "trained": trained}
     assert "torch" in manifest["versions"]
 
 

@@ -3,6 +3,8 @@
 import pytest
 
 from lora_qd.errors import StoreError
+from lora_qd.records import StageSeconds
+from lora_qd.runs.costs import Costs
 from lora_qd.runs.results import Results, load_results, markdown, row, save_results
 
 
@@ -15,8 +17,17 @@ def results():
         rows=rows,
         members={"aggregate": "aggregate"},
         num_samples={"code": 2, "shell": 2, "general": 2},
+        costs=Costs(4, 100, 50, StageSeconds(1, 2, 3, 4, 2), 60.0, 0.9, 2, 0.25),
         notes={"seed": "1"},
     )
+
+
+def test_the_costs_are_told_in_plain_words():
+    text = markdown(results())
+    assert "- 4 evaluations: 100 prompt tokens, 50 generated" in text
+    assert "wait 0.25 s, materialise 0.50 s, load 0.75 s, generate 1.00 s" in text
+    assert "busy 90% of 1.0 minutes, 2 restarts" in text
+    assert "- Money: 0.25" in text
 
 
 def test_the_mean_leaves_out_what_is_only_retained():
