@@ -25,5 +25,5 @@ def print_results(console: Console, results: Results) -> None:
     if results.retention:
         names = ", ".join(results.retention)
         console.print(f"{names}: never optimised; shows what the base could do before.")
-    for sentence in results.costs.sentences():
+    for sentence in results.costs.sentences() if results.costs else ():
         console.print(sentence, soft_wrap=True)

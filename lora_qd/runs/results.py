@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from lora_qd.errors import StoreError
 from lora_qd.evaluation import Interval, mean_interval, wilson_interval
@@ -39,7 +40,8 @@ class Results:
     """Member ids by the name that they are served and exported under."""
     num_samples: Mapping[str, int]
     """Test samples by skill."""
-    costs: Costs
+    costs: Costs | None
+    """None in the results of the first versions."""
     notes: Mapping[str, str]
     """Seed, processor, versions, seconds: what a reader needs to repeat it."""
 
@@ -87,15 +89,18 @@ def load_results(path: Path) -> Results:
             rows=rows,
             members=raw["members"],
             num_samples=raw["num_samples"],
-            costs=Costs(
-                **(raw["costs"] | {"stages": StageSeconds(**raw["costs"]["stages"])})
-            ),
+            costs=_costs(raw["costs"]) if "costs" in raw else None,
             notes=raw["notes"],
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(
             f"expected the results of a run in {path}, but got: {error!r}"
         ) from error
+
+
+def _costs(raw: Mapping[str, Any]) -> Costs:
+    stages = StageSeconds(**raw["stages"])
+    return Costs(**{**raw, "stages": stages})
 
 
 def markdown(results: Results) -> str:
@@ -118,7 +123,8 @@ def markdown(results: Results) -> str:
         )
     notes = "; ".join(f"{key}: {value}" for key, value in results.notes.items())
     samples = ", ".join(f"{n} {skill}" for skill, n in results.num_samples.items())
-    costs = "\n".join(f"- {sentence}" for sentence in results.costs.sentences())
+    sentences = results.costs.sentences() if results.costs else []
+    costs = "\n".join(f"- {sentence}" for sentence in sentences)
     return "\n".join([*lines, "", f"Test samples: {samples}. {notes}.", "", costs, ""])
 
 
