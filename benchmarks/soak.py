@@ -101,6 +101,7 @@ async def soak(options: argparse.Namespace, directory: Path) -> None:
             print("{:>6}  driver {:7.1f} MiB  servers {:7.1f} MiB".format(*rows[-1]))
         minutes = (time.perf_counter() - start) / 60
         restarts = engine.num_restarts
+    await asyncio.sleep(0.5)  # what was closed is gone a turn of the loop later
     print(
         f"{options.candidates} candidates in {minutes:.1f} minutes, {restarts} "
         f"restarts; MiB per 1,000 candidates: driver {slope(rows, 1):+.2f}, server and "

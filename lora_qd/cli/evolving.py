@@ -1,6 +1,7 @@
 """``loraqd evolve`` and ``loraqd resume``."""
 
 import asyncio
+import resource
 import signal
 import sys
 from collections.abc import Coroutine, Mapping, Sequence
@@ -24,6 +25,9 @@ from lora_qd.runs.results import Results
 from lora_qd.runs.session import require_skills
 from lora_qd.store.run_directory import RunDirectory
 
+_NUM_FILES = 256
+"""Open files that a run needs at least: sockets, pipes, libraries, the ledger."""
+
 # Without a terminal rich takes 80 columns, too narrow for the table.
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 
@@ -32,14 +36,16 @@ def start(
     config_path: Path, overrides: Sequence[str], *, run: Path | None, overwrite: bool
 ) -> None:
     """Run a config in a free directory, or go on with the same run there."""
+    _require_open_files()
     config = load_config(config_path, overrides)
     directory = RunDirectory(run or config.run)
     # Checked before anything is written, or of an earlier run deleted.
     require_skills(config)
     adapters = load_experts(config)
     with directory.lock():
-        before = recorded_config(directory) if directory.is_run else None
-        if overwrite or before is None:
+        is_replaced = overwrite or not directory.is_run
+        before = None if is_replaced else recorded_config(directory)
+        if before is None:
             directory.clear()
         else:
             require_same_search(directory, before, config)
@@ -50,6 +56,7 @@ def start(
 
 def go_on(run: Path, *, children: str | None) -> None:
     """Go on with a run from its own config, perhaps with more children."""
+    _require_open_files()
     directory = RunDirectory(run)
     require_run(directory)
     with directory.lock():
@@ -76,6 +83,16 @@ def require_run(directory: RunDirectory) -> None:
         raise InputError(
             f"expected a run in {directory.path}, but there is none; start one with "
             "loraqd evolve"
+        )
+
+
+def _require_open_files() -> None:
+    """Refuse a limit that a search of several candidates is sure to reach."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit != resource.RLIM_INFINITY and limit < _NUM_FILES:
+        raise InputError(
+            f"expected that at least {_NUM_FILES} files may be open, but the limit is "
+            f"{limit}; raise it: ulimit -n 4096"
         )
 
 

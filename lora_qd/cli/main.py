@@ -3,11 +3,12 @@
 Each verb imports what it needs when it runs, so that ``loraqd --help`` is instant.
 """
 
+import errno
 import os
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -229,11 +230,23 @@ def tiny_build(
 
 
 def main() -> None:
-    """Run the command line; a ``LoraQDError`` is one line and exit code 2."""
+    """Run the command line; a ``LoraQDError`` is one line and exit code 2.
+
+    So is whatever else the operating system refuses.
+    """
     try:
         app()
     except LoraQDError as error:
-        if os.environ.get("LORAQD_DEBUG"):
-            traceback.print_exc()
-        print(f"loraqd: {error}", file=sys.stderr)
-        sys.exit(2)
+        _fail(str(error))
+    except OSError as error:
+        remedy = "raise the limit, like: ulimit -n 4096"
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            remedy = "--debug shows where"
+        _fail(f"expected the system to go along, but got: {error}; {remedy}")
+
+
+def _fail(line: str) -> NoReturn:
+    if os.environ.get("LORAQD_DEBUG"):
+        traceback.print_exc()
+    print(f"loraqd: {line}", file=sys.stderr)
+    sys.exit(2)

@@ -27,7 +27,7 @@ from lora_qd.search import Breeder, CycleQD
 from lora_qd.search.breeding import expert_member
 from lora_qd.store.files import write_bytes
 from lora_qd.store.genomes import save_genome
-from lora_qd.store.ledger import ChildRow, Ledger
+from lora_qd.store.ledger import ChildRow, Ledger, mean
 from lora_qd.store.run_directory import RunDirectory
 
 OpenSession = Callable[[RunConfig, Span, Path], AbstractAsyncContextManager[Session]]
@@ -123,19 +123,8 @@ async def _search(run: _Run, recorded: Recorded) -> None:
     budget = Budget(search.children, search.batch, search.lag)
     num_all = run.config.num_seeds + search.children
     progress = meter(run.searcher, num_all - num_recorded)
-    before = f" ({num_recorded} of them are done)" if num_recorded else ""
-    run.watcher.stage(
-        f"Searching: {run.config.num_seeds} seeds, then {search.children} children"
-        f"{before}"
-    )
-    num_known = search.batch * (search.lag + 1)
-    num_places = run.session.evaluator.num_places
-    if num_known < num_places and search.lag:  # without lag it is the textbook loop
-        run.watcher.stage(
-            f"Note: the engines have places for {num_places} candidates, but only "
-            f"search.batch x (search.lag + 1) = {num_known} are known at a time; the "
-            "rest stays empty"
-        )
+    best = max((mean(scores) for _, scores in recorded), default=0.0)
+    _announce(run, num_recorded)
 
     async def evaluate(proposal: Proposal) -> Evaluation:
         return await run.session.evaluator.evaluate(
@@ -151,10 +140,34 @@ async def _search(run: _Run, recorded: Recorded) -> None:
         usage = run.keep_usage()
         run.searcher.tell(proposal, scores)
         shown = progress.count(evaluation, usage, spent(usage, run.config.engine))
-        num_done = num_recorded + shown.num_done
-        run.watcher.progress(replace(shown, num_done=num_done, num_total=num_all))
+        run.watcher.progress(
+            replace(
+                shown,
+                num_done=num_recorded + shown.num_done,
+                num_total=num_all,
+                best_mean=max(best, shown.best_mean),
+            )
+        )
 
     await run_search(run.searcher, evaluate, insert, budget, recorded)
+
+
+def _announce(run: _Run, num_recorded: int) -> None:
+    """Say what is searched, and where engines will idle."""
+    search = run.config.search
+    before = f" ({num_recorded} of them are done)" if num_recorded else ""
+    run.watcher.stage(
+        f"Searching: {run.config.num_seeds} seeds, then {search.children} children"
+        f"{before}"
+    )
+    num_known = search.batch * (search.lag + 1)
+    num_places = run.session.evaluator.num_places
+    if num_known < num_places and search.lag:  # without lag it is the textbook loop
+        run.watcher.stage(
+            f"Note: the engines have places for {num_places} candidates, but only "
+            f"search.batch x (search.lag + 1) = {num_known} are known at a time; the "
+            "rest stays empty"
+        )
 
 
 async def _finish(run: _Run) -> Results:
@@ -184,12 +197,14 @@ async def _finish(run: _Run) -> Results:
 
 def _keep(run: _Run, members: list[Member]) -> None:
     """Leave the genomes of elites, named members and parents to be, and no others."""
-    kept = {save_genome(member.cores, run.directory): member.id for member in members}
     rows = run.ledger.children()
     bred = {row.member for row in rows}
-    for genome, member in kept.items():
-        if member not in bred:
-            run.ledger.keep_genome(member, genome)
+    kept = set()
+    for member in members:
+        genome = save_genome(member.cores, run.directory)
+        kept.add(genome)
+        if member.id not in bred:
+            run.ledger.keep_genome(member.id, genome)
     lineage = run.lineage_of(rows)
     needed = run.searcher.elite_ids() | bred_from(rows, run.config)
     paths = {lineage.path(row.member): row for row in rows if row.member in needed}

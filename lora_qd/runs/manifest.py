@@ -13,7 +13,7 @@ from lora_qd.tasks.task import Task
 
 
 def manifest(config: RunConfig, experts: Mapping[str, ExpertAdapter]) -> dict[str, Any]:
-    """Return config, seed, versions, quantisations, and the hashes of what is used."""
+    """Return config, seed, versions, quantisations, hashes of base and experts."""
     return {
         "config": config.model_dump(mode="json"),
         "seed": config.seed,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.random import PCG64, Generator, SeedSequence
 
+from lora_qd.errors import StoreError
 from lora_qd.factors import content_hash, weighted_sum
 from lora_qd.records import Cores, Member, Proposal
 from lora_qd.search.settings import CycleQDSettings
@@ -69,10 +70,14 @@ class Breeder:
             parents: in the order drawn.
 
         Raises:
-            ValueError: the recipe is from before recipes kept the generator's state.
+            StoreError: the recipe does not tell where the generator stood.
         """
         if "rng" not in child.recipe:
-            raise ValueError(f"expected the state 'rng' in the recipe of {child.index}")
+            raise StoreError(
+                "expected the generator's position in the recipe of member "
+                f"{child.member.id}, but the first versions kept none; restore its "
+                "file from a copy"
+            )
         rng = self.generator(child.index)
         _restore(rng, child.recipe["rng"])
         return self._vary(child.task, parents, rng)[0]

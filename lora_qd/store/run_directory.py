@@ -3,11 +3,14 @@
 import fcntl
 import os
 import shutil
+import time
 from pathlib import Path
 from types import TracebackType
 
 from lora_qd.errors import InputError, StoreError
 from lora_qd.store.files import remove_leftovers
+
+_PATIENCE_S = 1.0
 
 
 class RunDirectory:
@@ -116,14 +119,12 @@ class RunLock:
                 f"expected to write in {self._path.parent}, but got: "
                 f"{error.strerror}; choose another directory with --run"
             ) from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not _is_locked(self._file):
             os.close(self._file)
             raise InputError(
                 f"expected {self._path.parent} to be free, but another process is "
                 "writing this run; wait for it or choose another directory with --run"
-            ) from error
+            )
         return self
 
     def __exit__(
@@ -134,3 +135,21 @@ class RunLock:
     ) -> None:
         if self._file is not None:
             os.close(self._file)
+
+
+def _is_locked(file: int) -> bool:
+    """Lock ``file`` unless somebody holds it for longer than a moment.
+
+    A process that a killed holder was just starting shares its lock until it runs a
+    program of its own.
+    """
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_PATIENCE_S / 20)
+        else:
+            return True

@@ -112,7 +112,8 @@ def migrate(db: sqlite3.Connection) -> None:
         for change in _CHANGES[version_of(db) :]:
             change(db)
         db.execute(f"PRAGMA user_version = {VERSION}")
+        db.execute("COMMIT")
     except BaseException:
-        db.execute("ROLLBACK")
+        if db.in_transaction:  # a full disk has ended it by itself
+            db.execute("ROLLBACK")
         raise
-    db.execute("COMMIT")

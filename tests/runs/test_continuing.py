@@ -1,6 +1,7 @@
 """What may change in a run that goes on, and what may not."""
 
 import hashlib
+import re
 
 import pytest
 
@@ -164,6 +165,7 @@ def test_the_manifest_says_what_fixes_a_run_and_each_session_who_drove_it(finish
         assert {"loraqd", "python", "torch", "numpy"} <= set(about["versions"])
         assert about["machine"]["num_processors"] >= 1
         assert about["config"]["seed"] == 1
+        assert re.fullmatch(r"[0-9a-f]{40}\+?|None", str(about["revision"]))
 
 
 def test_a_copied_run_is_read_where_nothing_else_is(finished, tmp_path, monkeypatch):

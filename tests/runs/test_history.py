@@ -10,7 +10,7 @@ from lora_qd.runs.history import replay_archives, whole_history
 from lora_qd.runs.lineage import Lineage, open_lineage
 from lora_qd.runs.members import RunMembers
 from lora_qd.search import Breeder
-from lora_qd.store.ledger import ChildRow, Ledger
+from lora_qd.store.ledger import ChildRow, Ledger, mean
 from lora_qd.store.run_directory import RunDirectory
 from lora_qd.variation import MutationForm, SelectionForm
 from tests.runs import synthetic
@@ -76,8 +76,11 @@ def test_what_was_recorded_is_not_scored_again(tmp_path):
     config = synthetic.config(tmp_path)
     run_and_stop(config, 9)
     seen = []
-    synthetic.run(config, progress=lambda p: seen.append((p.num_done, p.num_total)))
-    assert seen == [(n, 17) for n in range(10, 18)]
+    synthetic.run(config, progress=seen.append)
+    assert [(p.num_done, p.num_total) for p in seen] == [(n, 17) for n in range(10, 18)]
+    with Ledger(config.run / "ledger.sqlite") as ledger:
+        recorded = [mean(row.scores) for row in ledger.children()[:10]]
+    assert seen[0].best_mean == max(recorded)
     with Ledger(config.run / "ledger.sqlite") as ledger:
         assert len(ledger.costs()) == len({(c.member, c.split) for c in ledger.costs()})
 
@@ -186,6 +189,20 @@ def test_archives_follow_from_the_scores_alone(tmp_path):
     for task, archive in archives.by_task.items():
         best = max(row.scores[task] for row in rows)
         assert archive.stats().best == best
+
+
+def test_members_are_read_while_the_run_goes_on(tmp_path):
+    config = synthetic.config(tmp_path)
+    read = []
+
+    def look(progress):
+        with Ledger(config.run / "ledger.sqlite") as ledger:
+            lineage = open_lineage(ledger, RunDirectory(config.run), config)
+            newest = ledger.children()[-1]
+        read.append(content_hash(lineage.cores(newest.member)) == newest.genome)
+
+    synthetic.run(config, progress=look)
+    assert read == [True] * 17
 
 
 def test_a_gap_in_the_history_is_refused(tmp_path):

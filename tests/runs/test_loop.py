@@ -70,6 +70,30 @@ def test_batch_n_sees_exactly_the_batches_up_to_n_minus_1_minus_lag(batch, lag):
     assert searcher.told_at_ask == expected
 
 
+@pytest.mark.parametrize("num_known", [0, 2, 3, 5, 9, 19])
+@pytest.mark.parametrize("lag", [0, 1])
+def test_recorded_children_are_told_again_at_their_turn(num_known, lag):
+    budget = Budget(children=16, batch=4, lag=lag)
+    whole, _ = search(budget)
+    searcher, evaluated = RecordingSearcher(), []
+
+    async def evaluate(proposal):
+        evaluated.append(proposal.index)
+        return Evaluation({"code": {"s": Score(0.5)}}, StageSeconds())
+
+    def insert(proposal, evaluation):
+        searcher.tell(proposal, evaluation.scores)
+
+    known = [
+        (Proposal(i, Member(f"m{i}", {}), (), "", {}), {"code": 0.5})
+        for i in range(num_known)
+    ]
+    asyncio.run(run_search(searcher, evaluate, insert, budget, known))
+    assert searcher.told_at_ask == whole.told_at_ask
+    assert searcher.told == list(range(19))
+    assert sorted(evaluated) == list(range(num_known, 19))
+
+
 def test_lag_0_is_the_textbook_loop():
     _, most = search(Budget(children=8, batch=1, lag=0))
     assert most == 3  # the seeds; afterwards one at a time

@@ -1,10 +1,13 @@
 """CycleQD: rotation, seeds, determinism."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from lora_qd.errors import StoreError
 from lora_qd.factors import CoreSpace, LowRank
-from lora_qd.search import CycleQD, CycleQDSettings
+from lora_qd.search import Breeder, CycleQD, CycleQDSettings
 from lora_qd.variation import CrossoverSettings, MutationForm, SelectionForm
 
 TASKS = ("code", "database", "shell")
@@ -114,6 +117,36 @@ def test_a_child_is_a_function_of_seed_index_and_archives():
     run(apart, num_batches=1)
     ids = [child.member.id for child in together.ask(3)]
     assert [child.member.id for child in apart.ask(3)] == ids
+
+
+def test_known_children_take_their_places_in_a_batch():
+    whole, resumed = new_searcher(), new_searcher()
+    for searcher in (whole, resumed):
+        run(searcher, num_batches=2)
+    expected = whole.ask(4)
+    children = resumed.ask(4, expected[:3])
+    assert children[:3] == expected[:3]
+    assert children[3].member.id == expected[3].member.id
+    assert [c.member.id for c in whole.ask(2)] == [c.member.id for c in resumed.ask(2)]
+
+
+def test_a_childs_recipe_and_parents_are_enough_to_breed_it_again():
+    searcher = new_searcher()
+    run(searcher, num_batches=4)
+    breeder = Breeder(expert_cores(), searcher.settings, seed=1)
+    for child in searcher.ask(3):
+        parents = [searcher.cores_by_id[parent] for parent in child.parents]
+        derived = breeder.derive(child, parents)
+        np.testing.assert_array_equal(derived["m0"], child.member.cores["m0"])
+
+
+def test_a_recipe_without_the_generators_position_is_refused():
+    searcher = new_searcher()
+    run(searcher, num_batches=2)
+    child = replace(searcher.ask(1)[0], recipe={})
+    breeder = Breeder(expert_cores(), searcher.settings, seed=1)
+    with pytest.raises(StoreError, match="first versions kept none; restore its file"):
+        breeder.derive(child, [])
 
 
 def test_only_elites_keep_their_cores():

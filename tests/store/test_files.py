@@ -20,6 +20,19 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.members.mkdir()
+    kept = [run.config, run.genome("a"), tmp_path / ".hidden"]
+    for path in kept:
+        path.write_bytes(b"x")
+    for directory in (tmp_path, run.members):
+        (directory / ".file.123.tmp").write_bytes(b"half")
+    run.remove_leftovers()
+    files = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert files == set(kept)
+
+
 def test_a_file_where_a_directory_is_needed_is_one_line(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StoreError, match="expected to write .*Not a directory"):
@@ -72,6 +85,21 @@ def test_a_killed_writer_leaves_no_lock(tmp_path):
     assert done.returncode == -9
     with RunDirectory(tmp_path).lock():
         assert os.path.exists(tmp_path / "lock")
+
+
+def test_a_lock_that_is_let_go_in_a_moment_is_waited_for(tmp_path):
+    """As after a kill while a process was being started, which shares the lock."""
+    code = (
+        "import os, sys, time, pathlib\n"
+        "from lora_qd.store.run_directory import RunDirectory\n"
+        "RunDirectory(pathlib.Path(sys.argv[1])).lock().__enter__()\n"
+        "if os.fork(): os.kill(os.getpid(), 9)\n"
+        "time.sleep(0.4)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert done.returncode == -9
+    with RunDirectory(tmp_path).lock() as lock:
+        assert lock is not None
 
 
 def test_a_directory_that_is_no_run_is_not_cleared(tmp_path):
