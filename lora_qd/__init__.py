@@ -15,9 +15,23 @@ The layers, top to bottom, import only what lies below them (checked by
 ``records``, ``errors``              what crosses layers
 ==================================== ===========================================
 
-Importing this package imports none of them, so it is fast.
+Importing this package imports none of them, so it is fast; ``lora_qd.Run``, which reads
+a run from Python, is imported when it is first asked for.
 """
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lora_qd.runs.run import Run
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__"]
+__all__ = ["Run", "__version__"]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever is exported
+    if name != "Run":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from lora_qd.runs.run import Run
+
+    return Run

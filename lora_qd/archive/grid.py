@@ -109,6 +109,15 @@ class GridArchive:
         """All elites, in the order of their cells."""
         return tuple(self._elite_by_index[i] for i in sorted(self._elite_by_index))
 
+    @property
+    def best(self) -> Elite:
+        """The elite of highest objective; of equals that of the highest measures.
+
+        Raises:
+            ValueError: the archive is empty.
+        """
+        return max(self.elites, key=lambda e: (e.objective, sum(e.measures)))
+
     def index_of(self, measures: Sequence[float]) -> Index:
         """Return the cell that ``measures`` fall into.
 

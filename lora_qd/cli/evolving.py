@@ -121,14 +121,15 @@ def with_children(config: RunConfig, children: str) -> RunConfig:
 def _evolve(
     config: RunConfig, adapters: Mapping[str, ExpertAdapter], directory: RunDirectory
 ) -> None:
-    results = _run_until_interrupted(config, adapters, directory)
+    results = run_until_interrupted(config, adapters, directory)
     print_results(console, results)
     _print_next(directory)
 
 
-def _run_until_interrupted(
+def run_until_interrupted(
     config: RunConfig, adapters: Mapping[str, ExpertAdapter], directory: RunDirectory
 ) -> Results:
+    """Search with a progress bar; Ctrl-C and SIGTERM end it, with exit code 130."""
     with SearchBar(console) as bar:
         watcher = Watcher(stage=bar.stage, progress=bar.show)
         run = evolve(config, adapters, directory, watcher)

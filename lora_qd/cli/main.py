@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from lora_qd.cli.run_verbs import run_verbs
 from lora_qd.errors import InputError, LoraQDError
 
 app = typer.Typer(
@@ -26,6 +27,7 @@ tiny = typer.Typer(
     help="The shipped tiny Llama.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(tiny, name="tiny")
+app.add_typer(run_verbs)
 
 Config = Annotated[Path, typer.Option(help="The experiment's YAML file.")]
 Overrides = Annotated[

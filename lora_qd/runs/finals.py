@@ -55,8 +55,8 @@ class Finals:
         """Return each archive's elite of highest objective, by task."""
         best = {}
         for task, archive in self.searcher.archives.items():
-            elite = max(archive.elites, key=lambda e: (e.objective, sum(e.measures)))
-            best[task] = Member(elite.id, self.searcher.cores_by_id[elite.id])
+            elite = archive.best.id
+            best[task] = Member(elite, self.searcher.cores_by_id[elite])
         return best
 
     async def aggregate(self, elites: dict[str, Member]) -> Member:

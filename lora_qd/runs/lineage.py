@@ -112,7 +112,16 @@ class Lineage:
 
 def open_lineage(ledger: Ledger, run: RunDirectory, config: RunConfig) -> Lineage:
     """Return the lineage of a run that is only read; its experts are files by now."""
-    rows, others = ledger.children(), ledger.genomes()
+    return lineage_of(ledger.children(), ledger.genomes(), run, config)
+
+
+def lineage_of(
+    rows: Sequence[ChildRow],
+    others: Mapping[str, str],
+    run: RunDirectory,
+    config: RunConfig,
+) -> Lineage:
+    """Return the lineage of what was read of a run's ledger; see :class:`Lineage`."""
     settings = config.search.settings(config.merge_gains)
     paths = Lineage(rows, others, run, Breeder({}, settings, config.seed))
     experts = {

@@ -84,20 +84,32 @@ class RunMembers:
         Raises:
             InputError: there is no such member, or ``out`` exists.
         """
-        if out.exists():
-            raise InputError(
-                f"expected {out} not to exist, but it does; choose another --out"
-            )
-        member = self.load(name)
-        engine = self.config.engine
-        # A copied run is read without its base; short names of modules need it.
-        is_base_here = Path(self.config.base).is_dir()
-        materialised = self.space.materialise(member.cores, rank=engine.serve_rank)
-        save_adapter(
-            materialised.task_vector,
-            out,
-            base=self.config.base,
-            dtype=engine.dtype,
-            base_modules=base_shapes(self.config.base) if is_base_here else None,
+        refuse_existing(out)
+        return export(self.load(name), self.space, self.config, out)
+
+
+def refuse_existing(out: Path) -> None:
+    """Refuse to export over something.
+
+    Raises:
+        InputError: ``out`` exists.
+    """
+    if out.exists():
+        raise InputError(
+            f"expected {out} not to exist, but it does; choose another --out"
         )
-        return materialised.dropped_energy
+
+
+def export(member: Member, space: CoreSpace, config: RunConfig, out: Path) -> float:
+    """Write ``member`` as it is served; return the energy that truncation drops."""
+    # A copied run is read without its base; short names of modules need it.
+    is_base_here = Path(config.base).is_dir()
+    materialised = space.materialise(member.cores, rank=config.engine.serve_rank)
+    save_adapter(
+        materialised.task_vector,
+        out,
+        base=config.base,
+        dtype=config.engine.dtype,
+        base_modules=base_shapes(config.base) if is_base_here else None,
+    )
+    return materialised.dropped_energy

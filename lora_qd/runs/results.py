@@ -89,13 +89,18 @@ def load_results(path: Path) -> Results:
             rows=rows,
             members=raw["members"],
             num_samples=raw["num_samples"],
-            costs=_costs(raw.get("costs")),
+            costs=_costs(raw["costs"]) if "costs" in raw else None,
             notes=raw["notes"],
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(
             f"expected the results of a run in {path}, but got: {error!r}"
         ) from error
+
+
+def _costs(raw: Mapping[str, Any]) -> Costs:
+    stages = StageSeconds(**raw["stages"])
+    return Costs(**{**raw, "stages": stages})
 
 
 def markdown(results: Results) -> str:
@@ -121,12 +126,6 @@ def markdown(results: Results) -> str:
     sentences = results.costs.sentences() if results.costs else []
     costs = [f"- {sentence}" for sentence in sentences]
     return "\n".join([*lines, "", f"Test samples: {samples}. {notes}.", "", *costs, ""])
-
-
-def _costs(raw: Mapping[str, Any] | None) -> Costs | None:
-    if raw is None:
-        return None
-    return Costs(**{**raw, "stages": StageSeconds(**raw["stages"])})
 
 
 def _line(cells: Sequence[str]) -> str:

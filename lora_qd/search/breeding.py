@@ -56,7 +56,7 @@ class Breeder:
             parents: in the order drawn.
             rng: the child's generator, after the draw of the parents.
         """
-        state = _state_of(rng)
+        state = position_of(rng)
         cores, genes = self._vary(task, [parent.cores for parent in parents], rng)
         member = Member(f"{index:05d}-{content_hash(cores)[:12]}", cores)
         ids = tuple(parent.id for parent in parents)
@@ -112,7 +112,7 @@ def static_merge(experts: Sequence[Cores], gain: float) -> Member:
     return Member(f"{MERGE_PREFIX}{gain:g}", merged)
 
 
-def _state_of(rng: Generator) -> str:
+def position_of(rng: Generator) -> str:
     """Return the generator's position in hex; nothing else of its state varies.
 
     Choosing parents draws whole 64-bit words, so no half of one is left over.

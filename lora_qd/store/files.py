@@ -37,8 +37,13 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def remove_leftovers(directory: Path) -> None:
     """Delete what a killed :func:`write_bytes` left beside its target."""
-    for path in directory.glob(".*.tmp"):
+    for path in leftovers(directory):
         _forget(path)
+
+
+def leftovers(directory: Path) -> list[Path]:
+    """Return what a killed :func:`write_bytes` left in ``directory``."""
+    return sorted(directory.glob(".*.tmp"))
 
 
 def _sync_directory(path: Path) -> None:

@@ -37,17 +37,40 @@ class RunDirectory:
         """Whether a run has been started here."""
         return self.ledger.is_file()
 
-    def require_finished(self) -> None:
-        """Refuse a directory that holds no finished run.
+    @property
+    def is_locked(self) -> bool:
+        """Whether another process writes this run now."""
+        try:
+            file = os.open(self._lock_file, os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(file)
+        return False
+
+    def require_run(self) -> None:
+        """Refuse a directory in which no run has been started.
 
         Raises:
-            InputError: there is no run in the directory, or it was interrupted.
+            InputError: there is none.
         """
         if not self.is_run:
             raise InputError(
                 f"expected a run in {self.path}, but there is none; start one with "
                 "loraqd evolve"
             )
+
+    def require_finished(self) -> None:
+        """Refuse a directory that holds no finished run.
+
+        Raises:
+            InputError: there is no run in the directory, or it was interrupted.
+        """
+        self.require_run()
         if not self.results.is_file():
             raise InputError(
                 f"expected a finished run in {self.path}, but it has no results yet; "

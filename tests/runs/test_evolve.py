@@ -281,3 +281,34 @@ def test_a_base_that_vllm_cannot_serve_shows_its_last_words(tmp_path):
     assert done.returncode == 2
     assert "expected vLLM to serve" in done.stderr
     assert "NoSuchForCausalLM" in done.stderr
+
+
+def loraqd(*arguments):
+    done = subprocess.run(
+        [sys.executable, "cli.py", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_real_run_is_audited_without_a_finding(finished_run):
+    printed = loraqd("verify", finished_run[0], "--derive")
+    assert "derive    ok: 8 members bred anew" in printed
+    assert "nothing is wrong" in printed
+
+
+def test_a_real_runs_archives_and_lineage_are_read(finished_run):
+    run, _ = finished_run
+    archives = json.loads(loraqd("archive", run, "--json"))
+    assert list(archives) == ["code", "database", "shell"]
+    members = [row.member for row in children_of(run)]
+    for archive in archives.values():
+        assert archive["num_elites"] == len(archive["elites"]) > 0
+        assert {elite["id"] for elite in archive["elites"]} <= set(members)
+    tree = json.loads(loraqd("lineage", run, members[-1], "--json"))
+    assert tree[0]["member"] == members[-1]
+    assert {a["member"] for a in tree} >= set(children_of(run)[-1].parents)

@@ -1,0 +1,102 @@
+"""The verbs that read and audit a run; a part of ``main``, as instant to import."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+run_verbs = typer.Typer(rich_markup_mode=None)
+
+RunPath = Annotated[Path, typer.Argument(help="The run's directory.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
+
+
+@run_verbs.command()
+def archive(
+    run: RunPath,
+    skill: Annotated[
+        str | None, typer.Option(help="Only the archive of this skill.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show a run's archives: coverage, QD score, best, and every occupied cell.
+
+    They are replayed from the ledger's scores, so a run may go on meanwhile.
+    """
+    from lora_qd.cli.archives import show_archives
+
+    show_archives(run, skill, as_json=as_json)
+
+
+@run_verbs.command()
+def runs(
+    directory: Annotated[
+        Path, typer.Argument(metavar="[DIR]", help="Where the runs are.")
+    ] = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """List the runs below a directory: how far, how good, how long, at what price."""
+    from lora_qd.cli.listing import show_runs
+
+    show_runs(directory, as_json=as_json)
+
+
+@run_verbs.command()
+def lineage(
+    run: RunPath,
+    member: Annotated[
+        str, typer.Argument(help="Its id, or aggregate, balanced or a skill.")
+    ],
+    depth: Annotated[int, typer.Option(min=0, help="Generations to go back.")] = 4,
+    as_json: Json = False,
+) -> None:
+    """Show a member's family tree: operators, draws and scores of every ancestor."""
+    from lora_qd.cli.family import show_lineage
+
+    show_lineage(run, member, depth=depth, as_json=as_json)
+
+
+@run_verbs.command()
+def verify(
+    run: RunPath,
+    derive: Annotated[
+        bool, typer.Option("--derive", help="Breed every child anew, too.")
+    ] = False,
+) -> None:
+    """Check a run's hashes, scores, parents, archives and files.
+
+    Lists all that is wrong; the exit code is then 1.
+    """
+    from lora_qd.cli.auditing import show_verification
+
+    show_verification(run, derive=derive)
+
+
+@run_verbs.command()
+def reproduce(
+    run: RunPath,
+    out: Annotated[
+        Path | None,
+        typer.Option("--run", help="Where to run it again; default: RUN-reproduced."),
+    ] = None,
+) -> None:
+    """Run a finished run again from its manifest and compare the two.
+
+    Says "identical", or lists the first differences; the exit code is then 1.
+    """
+    from lora_qd.cli.reproducing import reproduce_run
+
+    reproduce_run(run, out)
+
+
+@run_verbs.command()
+def gc(
+    run: RunPath,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be deleted.")
+    ] = False,
+) -> None:
+    """Delete genomes that the run can breed again, and half-written files."""
+    from lora_qd.cli.auditing import collect_garbage
+
+    collect_garbage(run, dry_run=dry_run)
