@@ -31,7 +31,7 @@ def archive(
 @run_verbs.command()
 def runs(
     directory: Annotated[
-        Path, typer.Argument(metavar="[DIR]", help="Where the runs are.")
+        Path, typer.Argument(metavar="DIR", help="Where the runs are.")
     ] = Path("runs"),
     as_json: Json = False,
 ) -> None:

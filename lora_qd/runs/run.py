@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_qd.archive import GridArchive
-from lora_qd.errors import InputError, LoraQDError, StoreError
+from lora_qd.errors import InputError, LoraQDError
 from lora_qd.factors import CoreSpace, TaskVector
 from lora_qd.records import Member
-from lora_qd.runs.config import RunConfig, parse_config
+from lora_qd.runs.config import RunConfig
 from lora_qd.runs.history import bred_from, replay_archives
 from lora_qd.runs.lineage import Lineage, lineage_of
 from lora_qd.runs.members import export, refuse_existing
+from lora_qd.runs.recorded import read_children
 from lora_qd.runs.results import Results, load_results
 from lora_qd.search.breeding import expert_member
 from lora_qd.store.genomes import load_space
@@ -86,7 +87,7 @@ class Run:
         directory = RunDirectory(Path(path))
         directory.require_run()
         with Ledger(directory.ledger) as ledger:
-            config, children = _read(ledger, directory)
+            config, children = read_children(ledger, directory)
             others = ledger.genomes()
         is_table = directory.results.is_file()
         results = load_results(directory.results) if is_table else None
@@ -286,32 +287,3 @@ class Run:
     @cached_property
     def _row_by_member(self) -> Mapping[str, ChildRow]:
         return {row.member: row for row in self.children}
-
-
-def _read(
-    ledger: Ledger, directory: RunDirectory
-) -> tuple[RunConfig, Sequence[ChildRow]]:
-    """Return the config and the children, each with a score on every skill."""
-    try:
-        raw = ledger.last_session().get("config") or ledger.manifest().get("config")
-        children = ledger.children()
-    except (ValueError, TypeError, KeyError) as error:  # what was JSON is no more
-        raise StoreError(_damaged(directory, repr(error))) from error
-    if raw is None:
-        raise InputError(
-            f"expected a run in {directory.path}, but it was stopped before it began; "
-            "start it with loraqd evolve"
-        )
-    config = parse_config(raw, source=str(directory.ledger))
-    for row in children:
-        if not set(config.skills) <= set(row.scores):
-            fact = f"{row.member} has the scores {row.scores}"
-            raise StoreError(_damaged(directory, fact))
-    return config, children
-
-
-def _damaged(directory: RunDirectory, fact: str) -> str:
-    return (
-        f"expected whole children in {directory.ledger}, but got: {fact}; restore the "
-        "file from a copy"
-    )

@@ -184,10 +184,8 @@ def _genome_problems(run: Run) -> Iterator[str]:
         try:
             load_genome(path)
         except StoreError as error:
-            yield f"{owners.get(path, 'nobody')}: {_line(error)}"
-        except FileNotFoundError:
-            if not is_live:
-                raise
+            if path.exists() or not is_live:  # its writer has just ended and tidied up
+                yield f"{owners.get(path, 'nobody')}: {_line(error)}"
     yield from _missing_and_spare(run, owners, is_live=is_live)
 
 

@@ -137,3 +137,11 @@ def test_an_empty_axis_is_refused(low, high):
 def test_an_axis_without_cells_is_refused():
     with pytest.raises(ValueError, match="at least 1 cell on axis 'os'"):
         Axis("os", 0.0, 1.0, 0)
+
+
+def test_the_best_of_equal_elites_has_the_highest_measures():
+    grid = archive()
+    grid.add("a", scores(0.5, os=0.1, db=0.9))
+    grid.add("b", scores(0.5, os=0.8, db=0.4))
+    grid.add("c", scores(0.4, os=0.9, db=0.9))
+    assert grid.best.id == "b"

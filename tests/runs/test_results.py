@@ -65,3 +65,14 @@ def test_damaged_results_are_refused(tmp_path, text):
     path.write_text(text)
     with pytest.raises(StoreError, match="the results of a run in"):
         load_results(path)
+
+
+def test_results_of_the_first_versions_are_read_without_costs(tmp_path):
+    path = tmp_path / "results.json"
+    save_results(results(), path)
+    raw = json.loads(path.read_text())
+    del raw["costs"]
+    path.write_text(json.dumps(raw))
+    old = load_results(path)
+    assert old.costs is None
+    assert "Test samples: 2 code" in markdown(old)
