@@ -25,6 +25,7 @@ from shapes import module_shapes, random_expert
 from lora_qd.archive import GridArchive
 from lora_qd.factors import CoreSpace
 from lora_qd.records import Member, Proposal, Score, StageSeconds
+from lora_qd.runs.evolve import CHILDREN_BETWEEN_PRUNES
 from lora_qd.runs.run import Run
 from lora_qd.search import Archives
 from lora_qd.store.genomes import save_genome, save_space
@@ -241,7 +242,8 @@ def show_storage(place: Path, per_child: int, sample: int) -> None:
         f"genome: {genome / 1e6:.3f} MB ({on_disk / 1e6:.3f} on disk, mean of "
         f"{sample}); core space {space / 1e6:.0f} MB; ledger {ledger / 1e6:.0f} MB"
     )
-    for name, num in (("while it runs", CHILDREN), ("when it is done", elites)):
+    at_most = elites + CHILDREN_BETWEEN_PRUNES
+    for name, num in (("while it runs", at_most), ("when it is done", elites)):
         total = num * on_disk + space + ledger
         print(f"{name}: {num} genomes, {total / 1e9:.2f} GB in all")
     print(f"({elites} members hold the {cells} occupied cells of 3 x 225)")

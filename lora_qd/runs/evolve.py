@@ -34,6 +34,10 @@ OpenSession = Callable[[RunConfig, Span, Path], AbstractAsyncContextManager[Sess
 """Opens what scores members."""
 
 
+CHILDREN_BETWEEN_PRUNES = 100
+"""Genomes that a run keeps on disk beyond those that it needs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Watcher:
     """What a front end wants to hear of a run."""
@@ -139,6 +143,8 @@ async def _search(run: _Run, recorded: Recorded) -> None:
         )
         usage = run.keep_usage()
         run.searcher.tell(proposal, scores)
+        if (proposal.index + 1) % CHILDREN_BETWEEN_PRUNES == 0:
+            _prune(run)
         shown = progress.count(evaluation, usage, spent(usage, run.config.engine))
         run.watcher.progress(
             replace(
@@ -193,6 +199,17 @@ async def _finish(run: _Run) -> Results:
     served = {AGGREGATE: aggregate, BALANCED: bred or merge, **elites}
     _keep(run, [m for m in [*named.values(), *served.values()] if m is not None])
     return _results(run, tuple(rows), served)
+
+
+def _prune(run: _Run) -> None:
+    """Delete genomes that nobody breeds from any more; they can be bred again."""
+    rows = run.ledger.children()
+    lineage = run.lineage_of(rows)
+    needed = run.searcher.elite_ids() | bred_from(rows, run.config)
+    needed |= {row.member for row in rows if not row.parents}
+    kept = {lineage.path(row.member) for row in rows if row.member in needed}
+    for path in {lineage.path(row.member) for row in rows} - kept:
+        path.unlink(missing_ok=True)
 
 
 def _keep(run: _Run, members: list[Member]) -> None:

@@ -54,6 +54,24 @@ def test_a_run_that_goes_on_ends_as_if_it_had_never_stopped(
     assert results.rows == RunMembers(whole.run).results.rows
 
 
+def test_a_long_run_deletes_what_it_can_breed_again_and_ends_the_same(
+    tmp_path, monkeypatch
+):
+    changes = {"search__children": 60, "search__cells": 3}
+    whole = synthetic.config(tmp_path / "whole", **changes)
+    synthetic.run(whole)
+    monkeypatch.setattr("lora_qd.runs.evolve.CHILDREN_BETWEEN_PRUNES", 4)
+    pruned = synthetic.config(tmp_path / "pruned", **changes)
+    members = RunDirectory(pruned.run).members
+    most = []
+    for stop in (9, 17, 40, 57):
+        run_and_stop(pruned, stop)
+        most.append(len(list(members.iterdir())))
+    synthetic.run(pruned)
+    assert synthetic.footprint(pruned.run) == synthetic.footprint(whole.run)
+    assert max(most) <= 40
+
+
 @pytest.mark.parametrize("first", [0, 4, 6])
 @pytest.mark.parametrize("lag", [0, 1])
 def test_an_extended_run_ends_as_if_it_had_been_long_from_the_start(
