@@ -49,6 +49,7 @@ class AttachedServer:
         self.base_name = ""
         self._url = url.rstrip("/").removesuffix("/v1")
         self._root = directory
+        self._is_closed = False
         self._scratch: TemporaryDirectory[str] | None = None
         key = os.environ.get(api_key_variable or "", "")
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -78,7 +79,7 @@ class AttachedServer:
         ) as http:
             models = self._models(http)
             while isinstance(models, str):
-                if time.monotonic() > deadline:
+                if self._is_closed or time.monotonic() > deadline:
                     raise EngineError(self.failure(models, "start it, or mend the URL"))
                 time.sleep(_POLL_S)
                 models = self._models(http)
@@ -90,7 +91,11 @@ class AttachedServer:
         """Do nothing: it is not ours to end."""
 
     def close(self) -> None:
-        """Delete what was written for it."""
+        """Delete what was written for it; a start under way in a thread gives up."""
+        self._is_closed = True
+        self._forget()
+
+    def _forget(self) -> None:
         if self._scratch is not None:
             self._scratch.cleanup()
             self._scratch = None
@@ -184,7 +189,7 @@ class AttachedServer:
 
     def _make_directory(self) -> None:
         """Make a fresh directory: a path that it has read is never written again."""
-        self.close()
+        self._forget()
         try:
             self._root.mkdir(parents=True, exist_ok=True)
             self._scratch = TemporaryDirectory(prefix="loraqd-", dir=self._root)

@@ -52,7 +52,7 @@ class Keeper:
         """
         gone = ServerGoneError("nothing was tried")
         for _ in range(_MOST_LOSSES):
-            if self._restart is not None:
+            while self._restart is not None:
                 await self._join(self._restart)
             client = self._client
             self._count(1)
@@ -71,6 +71,12 @@ class Keeper:
                 "take out the adapter or the prompt that it cannot stand",
             )
         )
+
+    async def call_last(self, do: Callable[[VllmClient], Awaitable[object]]) -> None:
+        """Do what a server that is up can still do; one that is not stays so."""
+        if self._restart is None:
+            with suppress(EngineError, ServerGoneError, TimeoutError):
+                await asyncio.wait_for(do(self._client), _PATIENCE_S)
 
     async def recycle(self) -> None:
         """Let the calls under way end, then start the server anew; new calls wait."""

@@ -5,7 +5,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -70,7 +70,7 @@ class LoadedAdapters:
         Args:
             server: reads adapters from its own directory.
             write: turns a member into an adapter; runs in a thread.
-            check: run on each adapter before it is loaded.
+            check: run on each adapter before it is loaded, in that thread.
         """
         self.keeper = Keeper(server, self._restore)
         """The way to the server."""
@@ -126,9 +126,10 @@ class LoadedAdapters:
         """Unload and delete everything; no call may be under way."""
         async with self._lock:
             self._by_member.clear()
-            for adapter in list(self._by_name.values()):
-                with suppress(EngineError):  # a server that is gone holds nothing
-                    await self._unload(adapter)
+            for adapter in self._by_name.values():
+                await self.keeper.call_last(partial(_forget, adapter.name))
+                shutil.rmtree(adapter.directory, ignore_errors=True)
+            self._by_name.clear()
 
     async def _load(
         self, member: Member, client: VllmClient
@@ -160,12 +161,16 @@ class LoadedAdapters:
         try:
             with self._room(directory):
                 directory.mkdir()
-                name = await asyncio.to_thread(self._write, member, directory)
-                self._check(directory / name)
+                name = await asyncio.to_thread(self._write_checked, member, directory)
             yield name, directory
         finally:
             if not any(a.directory == directory for a in self._by_name.values()):
                 shutil.rmtree(directory, ignore_errors=True)
+
+    def _write_checked(self, member: Member, directory: Path) -> str:
+        name = self._write(member, directory)
+        self._check(directory / name)
+        return name
 
     @contextmanager
     def _room(self, directory: Path) -> Iterator[None]:
@@ -187,6 +192,10 @@ class LoadedAdapters:
         await adapter.wait_idle()  # the engine dies if it must read files that are gone
         del self._by_name[adapter.name]
         try:
-            await self.keeper.call(lambda client: client.unload(adapter.name))
+            await self.keeper.call(partial(_forget, adapter.name))
         finally:
             shutil.rmtree(adapter.directory, ignore_errors=True)
+
+
+async def _forget(name: str, client: VllmClient) -> None:
+    await client.unload(name)

@@ -22,7 +22,7 @@ from lora_qd.errors import EngineError
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 _SOCKET_PATH_LIMIT = 100  # the kernel's is 108 bytes, its terminator included
-_MEMORY_NEEDED = 256 * 2**20
+_MEMORY_NEEDED = 2 * 2**30  # a dozen rank-16 adapters of an 8B model are 1 GiB
 _GRACE_S = 10.0
 
 

@@ -195,6 +195,29 @@ def test_closing_the_engine_while_its_server_is_away_ends_at_once(double):
     assert server.num_starts == 1
 
 
+def test_closing_the_engine_starts_no_server_that_is_gone(double):
+    server = double()
+
+    async def scenario(engine):
+        await engine.add(MEMBERS[0])
+        server.kill()
+
+    run(server, scenario)
+    assert server.num_starts == 1
+
+
+def test_closing_the_engine_does_not_wait_for_a_server_that_hangs(double, monkeypatch):
+    monkeypatch.setattr(keeper, "_PATIENCE_S", 0.05)
+    server = double()
+
+    async def scenario(engine):
+        await engine.add(MEMBERS[0])
+        server._answer = lambda *_: asyncio.sleep(3600)
+
+    run(server, scenario)
+    assert server.num_starts == 1
+
+
 def test_no_file_stays_after_restarts(double):
     server = double(seconds=0.01, recycle_after=2)
     run(server, all_answers)
