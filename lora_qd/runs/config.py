@@ -99,7 +99,7 @@ class SearchConfig(_Strict):
 class EngineConfig(_Strict):
     """How the base is served while candidates are scored."""
 
-    serve_rank: int = Field(default=16, ge=1)
+    serve_rank: int = Field(default=16, ge=1, le=512)
     """Rank that every member is truncated to when served."""
     max_loras: int = Field(default=4, ge=1)
     """Candidates that generate at once on each server."""
@@ -138,6 +138,14 @@ class EngineConfig(_Strict):
     """Price of one accelerator per hour, in your currency."""
     arguments: tuple[str, ...] = ()
     """More arguments for vLLM's command line, as they are."""
+
+    @model_validator(mode="after")
+    def _check_dtype(self) -> Self:
+        if self.quantization != "none" and self.dtype == "float32":
+            raise ValueError(
+                f"quantization {self.quantization!r} needs a 16-bit dtype, not float32"
+            )
+        return self
 
 
 class SampleConfig(_Strict):

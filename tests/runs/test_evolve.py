@@ -216,11 +216,14 @@ def test_a_taken_port_is_one_line(finished_run):
 
 
 @pytest.mark.slow
-def test_one_seed_gives_one_history_with_one_or_four_in_flight(finished_run, tmp_path):
+@pytest.mark.timeout(600)
+def test_one_seed_gives_one_history_whatever_is_in_flight_wherever(
+    finished_run, tmp_path
+):
     first = children_of(finished_run[0])
-    for number, in_flight in enumerate((4, 1)):
+    for number, change in enumerate(("max_loras=4", "max_loras=1", "servers=2")):
         run = tmp_path / str(number)
-        done = evolve(run, f"engine.max_loras={in_flight}")
+        done = evolve(run, f"engine.{change}")
         assert done.returncode == 0, done.stderr
         assert children_of(run) == first
 
