@@ -162,7 +162,7 @@ class LoadedAdapters:
             with self._room(directory):
                 directory.mkdir()
                 name = await asyncio.to_thread(self._write_checked, member, directory)
-            yield name, directory
+                yield name, directory
         finally:
             if not any(a.directory == directory for a in self._by_name.values()):
                 shutil.rmtree(directory, ignore_errors=True)

@@ -28,7 +28,6 @@ from lora_qd.runs.workload import Pass, TokenCounter, passes_of
 from lora_qd.store.adapters import load_adapter
 from lora_qd.store.decoder import Decoder, cached_directory, load_decoder
 
-_MAX_RANK = 512  # vLLM's
 _SPLITS = (Split.SEARCH, Split.VALIDATION, Split.TEST)
 
 
@@ -145,14 +144,11 @@ def _device_here() -> str:
 
 
 def _served_rank(config: RunConfig) -> int:
-    rank = config.engine.serve_rank
-    if rank > _MAX_RANK:
-        raise InputError(
-            f"expected engine.serve_rank of at most {_MAX_RANK}, but got {rank}; vLLM "
-            "serves no more"
-        )
     settings = ServerSettings(
-        model=config.base, lora_target_modules=("all",), max_lora_rank=rank
+        model=config.base,
+        lora_target_modules=("all",),
+        max_lora_rank=config.engine.serve_rank,
+        quantization=config.engine.quantization,
     )
     return settings.served_rank
 

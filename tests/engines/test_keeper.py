@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import shutil
 
 import pytest
 
@@ -67,15 +68,16 @@ def test_answers_are_the_same_however_often_the_server_dies(double):
     disturbed, num_restarts = run(server, scenario)
     assert disturbed == undisturbed
     assert len(set(map(tuple, disturbed))) == len(MEMBERS)
-    assert num_restarts == server.num_starts - 1 >= 3
+    assert server.num_starts - 1 >= num_restarts >= 2
 
 
 def test_all_that_notice_the_loss_share_one_restart(double):
-    server = double(seconds=0.05)
+    server = double(seconds=0.5)
 
     async def scenario(engine):
         job = asyncio.create_task(all_answers(engine))
-        await asyncio.sleep(0.15)
+        while server.num_under_way < 2:
+            await asyncio.sleep(0.001)
         server.kill()
         await job
         return engine.num_restarts
@@ -110,6 +112,26 @@ def test_a_server_that_dies_while_nobody_asks_is_started_for_the_next(double):
     assert server.num_starts == 2
 
 
+def test_an_adapter_whose_directory_went_with_a_lost_server_is_written_again(double):
+    server = double()
+    load = server._load
+
+    def too_late(name, path):
+        """Find nothing: others noticed the loss first and have a fresh directory."""
+        if server.num_starts == 1:
+            shutil.rmtree(server.adapters)
+        return load(name, path)
+
+    server._load = too_late
+
+    async def scenario(engine):
+        await engine.add(MEMBERS[0])
+        return await engine.generate(MEMBERS[0], ask("x"))
+
+    assert run(server, scenario)
+    assert server.num_starts == 2
+
+
 def test_a_start_that_fails_is_tried_again(double):
     server = double()
 
@@ -122,7 +144,7 @@ def test_a_start_that_fails_is_tried_again(double):
 
 
 def test_an_engine_that_does_not_come_back_is_lost_for_everybody(double):
-    server = double(seconds=0.02)
+    server = double(seconds=0.2)
 
     async def scenario(engine):
         await engine.add(MEMBERS[0])
@@ -130,7 +152,8 @@ def test_an_engine_that_does_not_come_back_is_lost_for_everybody(double):
             asyncio.create_task(engine.generate(m, ask("x")))
             for m in (None, *MEMBERS[:1])
         ]
-        await asyncio.sleep(0.01)
+        while not server.num_under_way:
+            await asyncio.sleep(0.001)
         server.num_failing_starts = 99
         server.kill()
         errors = await asyncio.gather(*jobs, return_exceptions=True)

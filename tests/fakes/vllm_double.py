@@ -103,7 +103,10 @@ class VllmDouble:
     def _load(self, name, path):
         if name in self._weights:
             return _refusal(400, f"The lora adapter '{name}' has already been loaded.")
-        self._weights[name] = (path / "adapter_model.safetensors").read_bytes()
+        file = path / "adapter_model.safetensors"
+        if not file.is_file():
+            return _refusal(404, f"No adapter found for {path}")
+        self._weights[name] = file.read_bytes()
         self.num_loads += 1
         return httpx.Response(200, text="Success")
 

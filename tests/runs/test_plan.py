@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from safetensors.torch import load_file
 
 from lora_qd.engines.chat import ChatFormat
 from lora_qd.errors import InputError
@@ -15,6 +16,7 @@ from lora_qd.runs.timing import DEVICES, REACHED, Cost, time_run
 from lora_qd.runs.token_counts import EstimatedCounter, token_counter
 from lora_qd.runs.workload import candidate_counts, passes_of
 from lora_qd.store.ledger import Ledger
+from tests.engines.checkpoints import save_quantised
 from tests.runs.conftest import ROOT, SMALL
 from tests.runs.test_memory import write_base
 
@@ -213,10 +215,16 @@ def test_an_unknown_device_is_refused():
         device_of("tpu")
 
 
-def test_a_rank_that_vllm_cannot_serve_is_refused(tmp_path):
-    config = config_of(tmp_path, engine={"serve_rank": 600})
-    with pytest.raises(InputError, match="serve_rank of at most 512, but got 600"):
-        plan_run(config, "cpu")
+@pytest.mark.parametrize("method", ["awq", "gptq"])
+def test_a_base_that_is_quantised_on_disk_is_planned_as_it_is(tmp_path, method):
+    base = save_quantised(TINY, tmp_path / "quantised", method)
+    engine = {"quantization": method}
+    config = config_of(
+        tmp_path, base=str(base), engine=engine, allow_other_quantization=True
+    )
+    tensors = load_file(base / "model.safetensors").values()
+    planned = plan_run(config, "cpu").memory.weights
+    assert planned == sum(tensor.nbytes for tensor in tensors)
 
 
 def test_modules_that_the_base_lacks_are_refused(tmp_path):
