@@ -4,6 +4,7 @@
 
     LoraQDError
     ├── InputError          what the user wrote or passed is wrong (also a ValueError)
+    │   └── PromptTooLongError  prompt and answer do not fit the engine's context
     ├── MissingExtraError   an optional dependency is not installed
     ├── EngineError         an engine failed to start, answer or apply an adapter
     │   └── EngineLostError   it is gone for good; other engines may go on
@@ -23,6 +24,10 @@ class LoraQDError(Exception):
 
 class InputError(LoraQDError, ValueError):
     """A config, option, file or adapter of the user is wrong."""
+
+
+class PromptTooLongError(InputError):
+    """A conversation has outgrown the context that the engine was started with."""
 
 
 class MissingExtraError(LoraQDError):

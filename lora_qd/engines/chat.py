@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from lora_qd.errors import InputError
+from lora_qd.errors import InputError, PromptTooLongError
 from lora_qd.records import Message, Request
 
 
@@ -33,11 +33,11 @@ class ChatFormat:
         """Return the prompt's token ids, checked to leave room for the answer.
 
         Raises:
-            InputError: prompt and answer do not fit ``max_model_len``.
+            PromptTooLongError: prompt and answer do not fit ``max_model_len``.
         """
         prompt = self.encode(request.messages)
         if len(prompt) + request.max_tokens > max_model_len:
-            raise InputError(
+            raise PromptTooLongError(
                 f"expected prompt and answer within max_model_len={max_model_len} "
                 f"tokens, but got {len(prompt)} + {request.max_tokens}; raise it or "
                 "ask for a shorter answer"

@@ -7,14 +7,14 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from lora_qd.errors import InputError, MissingExtraError
+from lora_qd.errors import InputError
 from lora_qd.experts.config import DataConfig, FileData, HubData, SkillData
 from lora_qd.records import Message, Sample
+from lora_qd.tasks.rows import Row, file_rows, hub_rows
 
 _ROLE_BY_ALIAS = {"human": "user", "gpt": "assistant"}
 
@@ -33,13 +33,6 @@ class ExampleSource(Protocol):
     def training(self, seed: int, num: int) -> Sequence[Sample]:
         """Return ``num`` samples that occur in no other split, drawn by ``seed``."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    where: str
-    """What an error calls the row."""
-    fields: Mapping[str, Any]
 
 
 def load_examples(
@@ -62,7 +55,7 @@ def load_examples(
     """
     if isinstance(data, SkillData):
         return _from_skill(data.skill, num, seed=seed, skills=skills)
-    rows = _file_rows(data.file) if isinstance(data, FileData) else _hub_rows(data)
+    rows = _rows(data)
     examples = [_example(row, data) for row in rows if _is_wanted(row, data.where)]
     name = str(data.file if isinstance(data, FileData) else data.hub)
     if not examples:
@@ -101,63 +94,25 @@ def _from_skill(
     return [example(sample.prompt, sample.target) for sample in samples[:num]]
 
 
-def _file_rows(path: Path) -> Iterator[_Row]:
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"expected a JSONL file in UTF-8 at {path}, but got: "
-            f"{getattr(error, 'strerror', None) or error}"
-        ) from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        try:
-            fields = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(
-                f"{where}: expected one JSON object, but got: {error.msg} at column "
-                f"{error.colno}; repair or delete the line"
-            ) from error
-        if not isinstance(fields, dict):
-            raise InputError(
-                f"{where}: expected one JSON object, but got {type(fields).__name__}"
-            )
-        yield _Row(where, fields)
+def _rows(data: FileData | HubData) -> Iterator[Row]:
+    if isinstance(data, FileData):
+        return file_rows(data.file)
+    return hub_rows(
+        data.hub, subset=data.subset, split=data.split, revision=data.revision
+    )
 
 
-def _hub_rows(data: HubData) -> Iterator[_Row]:
-    try:
-        from datasets import load_dataset
-        from datasets.exceptions import DatasetsError
-    except ImportError as error:
-        raise MissingExtraError("reading a Hub data set", "train") from error
-    try:
-        rows = load_dataset(
-            data.hub, data.subset, split=data.split, revision=data.revision
-        )
-    except (OSError, ValueError, DatasetsError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"expected the data set {data.hub!r} with split {data.split!r}, but got: "
-            f"{reason}; check the name, the split and the network"
-        ) from error
-    for number, fields in enumerate(rows):
-        yield _Row(f"{data.hub}, row {number}", fields)
-
-
-def _is_wanted(row: _Row, where: Mapping[str, str]) -> bool:
+def _is_wanted(row: Row, where: Mapping[str, str]) -> bool:
     """Return whether all patterns occur; what is no text is searched as JSON."""
     for field, pattern in where.items():
-        value = _value(row, field)
+        value = row.value(field)
         text = value if isinstance(value, str) else json.dumps(value, default=str)
         if not re.search(pattern, text):
             return False
     return True
 
 
-def _example(row: _Row, data: FileData | HubData) -> Example:
+def _example(row: Row, data: FileData | HubData) -> Example:
     if row.fields.get(data.messages_field) is not None:
         turns = _turns(row, data.messages_field, speaker="")
     else:
@@ -173,7 +128,7 @@ def _example(row: _Row, data: FileData | HubData) -> Example:
     return Example(tuple(turns))
 
 
-def _turns(row: _Row, field: str, *, speaker: str) -> list[Message]:
+def _turns(row: Row, field: str, *, speaker: str) -> list[Message]:
     """Return the turns in a field: a list of turns, or one text said by ``speaker``."""
     value = row.fields.get(field)
     if not isinstance(value, list):
@@ -182,7 +137,7 @@ def _turns(row: _Row, field: str, *, speaker: str) -> list[Message]:
                 f"{row.where}: expected a list of turns in {field!r}, but got "
                 f"{type(value).__name__}"
             )
-        return [Message(speaker, _text(row, field))]
+        return [Message(speaker, row.text(field))]
     turns = []
     for turn in value:
         fields = turn if isinstance(turn, dict) else {}
@@ -195,20 +150,3 @@ def _turns(row: _Row, field: str, *, speaker: str) -> list[Message]:
             )
         turns.append(Message(_ROLE_BY_ALIAS.get(role, role), content))
     return turns
-
-
-def _text(row: _Row, field: str) -> str:
-    value = _value(row, field)
-    if not isinstance(value, str) or not value.strip():
-        fact = "an empty text" if isinstance(value, str) else type(value).__name__
-        raise InputError(f"{row.where}: expected text in {field!r}, but got {fact}")
-    return value
-
-
-def _value(row: _Row, field: str) -> Any:  # noqa: ANN401 - whatever JSON holds
-    if field not in row.fields:
-        raise InputError(
-            f"{row.where}: expected a field {field!r}, but the fields are "
-            f"{', '.join(sorted(row.fields)) or 'none'}; name it in the config"
-        )
-    return row.fields[field]

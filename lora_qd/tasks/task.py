@@ -45,9 +45,14 @@ def sample_id(task: str, prompt: str) -> str:
     return hashlib.sha256(f"{task}\0{prompt}".encode()).hexdigest()[:16]
 
 
+def bucket_of(sample: str) -> int:
+    """Return the hash bucket, 0 to 999, of the sample with this id."""
+    return int(hashlib.sha256(sample.encode()).hexdigest()[:8], 16) % 1000
+
+
 def split_of(sample: str) -> Split:
     """Return the split that the sample with this id belongs to, by its hash alone."""
-    bucket = int(hashlib.sha256(sample.encode()).hexdigest()[:8], 16) % 1000
+    bucket = bucket_of(sample)
     for split, buckets in _SHARE_BY_SPLIT.items():
         if bucket in buckets:
             return split

@@ -1,0 +1,20 @@
+"""Skills of published benchmarks: samples from the user's files or the Hub.
+
+Nothing is bundled. A skill's settings name its source; the source's checksum goes into
+the run's manifest.
+"""
+
+from lora_qd.tasks.published.conversation import Conversation, Verdict
+from lora_qd.tasks.published.samples import PublishedSamples
+from lora_qd.tasks.published.source import Shares, SourceSettings
+from lora_qd.tasks.published.task import PublishedTask, replay
+
+__all__ = [
+    "Conversation",
+    "PublishedSamples",
+    "PublishedTask",
+    "Shares",
+    "SourceSettings",
+    "Verdict",
+    "replay",
+]

@@ -1,0 +1,49 @@
+"""What a skill of a published benchmark offers besides scoring."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from lora_qd.records import Completion, Request, Sample, Score
+from lora_qd.tasks.task import Task
+
+Turn = str | Callable[[str], str]
+"""An answer, or what makes it from the user's last message."""
+
+
+class PublishedTask(Task, Protocol):
+    """A task over published samples, whose gold answers can be replayed."""
+
+    @property
+    def all_samples(self) -> Sequence[Sample]:
+        """All samples that can be scored here, of all splits."""
+        ...
+
+    @property
+    def left_out(self) -> Mapping[str, str]:
+        """Why a sample cannot be scored here, by its place in the source."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the source."""
+        ...
+
+    def gold(self, sample: Sample) -> Sequence[Turn]:
+        """Return what a perfect candidate would answer, round by round."""
+        ...
+
+
+async def replay(task: Task, sample: Sample, answers: Sequence[Turn]) -> Score:
+    """Score a candidate that says ``answers``, one a round, and then nothing."""
+    remaining = iter(answers)
+
+    async def generate(requests: Sequence[Request]) -> list[Completion]:
+        completions = []
+        for request in requests:
+            said = request.messages[-1].content
+            turn = next(remaining, "")
+            text = turn if isinstance(turn, str) else turn(said)
+            completions.append(Completion(text, 1, 1, is_complete=True))
+        return completions
+
+    return await task.run(sample, generate)
