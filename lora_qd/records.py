@@ -54,13 +54,17 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One generation request; decoding is greedy."""
+    """One generation request; decoding is greedy unless it says otherwise."""
 
     messages: tuple[Message, ...]
     max_tokens: int
     """Most tokens to generate."""
     stop: tuple[str, ...] = ()
     """Texts that end the completion besides the end-of-turn token."""
+    temperature: float = 0.0
+    """Of sampling; 0 is greedy."""
+    seed: int = 0
+    """Of the draws of sampling."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """A base model and its adapters in this process: transformers and PEFT, blocking.
 
-Not done here: batches, sampling, threads. The model's generation_config decides which
+Not done here: batches, threads. The model's generation_config decides which
 tokens end a turn, and nothing else.
 """
 
@@ -79,18 +79,32 @@ class LocalModel:
             self._peft.unload()
             self._peft = None
 
-    def greedy(self, name: str | None, prompt: tuple[int, ...]) -> Iterator[int]:
-        """Yield the likeliest next token, and so on; without end.
+    def tokens(
+        self,
+        name: str | None,
+        prompt: tuple[int, ...],
+        *,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> Iterator[int]:
+        """Yield the next token, and so on; without end.
 
         Nobody else may use the model before the iterator is done or dropped.
+
+        Args:
+            name: the adapter; None is the bare base.
+            prompt: token ids.
+            temperature: of sampling; 0 takes the likeliest token.
+            seed: of sampling.
         """
         import torch
 
+        draws = torch.Generator().manual_seed(seed)
         fed, cache = prompt, None
         while True:
             with self._as(name), torch.inference_mode():
                 output = self._forward(fed, past_key_values=cache, use_cache=True)
-            token = int(output.logits[0, -1].argmax())
+            token = _choice(output.logits[0, -1], temperature, draws)
             yield token
             fed, cache = (token,), output.past_key_values
 
@@ -136,6 +150,15 @@ class LocalModel:
         self._adapters.append(name)
         self._peft.load_adapter(path, adapter_name=name)
         return set(get_peft_model_state_dict(self._peft, adapter_name=name))
+
+
+def _choice(logits: Any, temperature: float, draws: Any) -> int:  # noqa: ANN401 - torch
+    import torch
+
+    if not temperature:
+        return int(logits.argmax())
+    weights = torch.softmax(logits.double().cpu() / temperature, dim=-1)
+    return int(torch.multinomial(weights, 1, generator=draws))
 
 
 def _load_base(model: str, dtype: str, quantization: str) -> Any:  # noqa: ANN401 - not typed

@@ -169,7 +169,10 @@ class TransformersEngine:
         ends = self._model.end_tokens | {self._chat.tokenizer.eos_token_id}
         decode = self._chat.decoder(prompt)
         text, num_tokens, is_complete = "", 0, False
-        for token in self._model.greedy(name, prompt):
+        tokens = self._model.tokens(
+            name, prompt, temperature=request.temperature, seed=request.seed
+        )
+        for token in tokens:
             num_tokens += 1  # the end of the turn counts too, as it does in vLLM
             is_complete = token in ends
             if not is_complete:

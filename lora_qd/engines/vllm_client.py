@@ -9,9 +9,12 @@ import httpx
 from lora_qd.engines.server import Server
 from lora_qd.errors import EngineError
 
-_GREEDY: Mapping[str, object] = {
+_PLAIN: Mapping[str, object] = {
     "temperature": 0.0,
-    # A model's generation_config.json may set these, and greedy decoding obeys them.
+    # A model's generation_config.json may set these, and greedy decoding obeys some.
+    "top_p": 1.0,
+    "top_k": 0,
+    "min_p": 0.0,
     "repetition_penalty": 1.0,
     "presence_penalty": 0.0,
     "frequency_penalty": 0.0,
@@ -62,14 +65,14 @@ class VllmClient:
         prompts: Sequence[Sequence[int]],
         options: Mapping[str, object],
     ) -> list[dict[str, Any]]:
-        """Return the greedy completion of each prompt, as vLLM describes it.
+        """Return the completion of each prompt, as vLLM describes it.
 
         Args:
             model: the name of the base or of a loaded adapter.
             prompts: token ids.
-            options: further fields of the API's request.
+            options: further fields of the API's request; greedy without any.
         """
-        order = {"model": model, "prompt": prompts, **_GREEDY, **options}
+        order = {"model": model, "prompt": prompts, **_PLAIN, **options}
         body = (await self._post(_COMPLETIONS, order)).json()
         choices = sorted(body["choices"], key=lambda choice: int(choice["index"]))
         if len(choices) != len(prompts):

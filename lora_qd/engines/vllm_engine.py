@@ -34,6 +34,27 @@ class _Call:
     adapter: LoadedAdapter | None
     max_tokens: int
     stop: tuple[str, ...] = ()
+    temperature: float = 0.0
+    seed: int = 0
+
+    @classmethod
+    def of(cls, adapter: LoadedAdapter | None, request: Request) -> "_Call":
+        """Return the call that ``request`` may travel in."""
+        return cls(
+            adapter,
+            request.max_tokens,
+            request.stop,
+            request.temperature,
+            request.seed,
+        )
+
+    @property
+    def options(self) -> Mapping[str, object]:
+        """What it says in the API's words."""
+        options = {"max_tokens": self.max_tokens, "stop": self.stop}
+        if self.temperature:
+            options |= {"temperature": self.temperature, "seed": self.seed}
+        return options
 
 
 class VllmEngine:
@@ -125,9 +146,7 @@ class VllmEngine:
         """
         adapter = None if member is None else self._adapters.of(member)
         jobs = [
-            self._batcher.submit(
-                _Call(adapter, request.max_tokens, request.stop), self._encode(request)
-            )
+            self._batcher.submit(_Call.of(adapter, request), self._encode(request))
             for request in requests
         ]
         return list(await asyncio.gather(*jobs))
@@ -165,7 +184,7 @@ class VllmEngine:
     async def _ask(
         self, call: _Call, prompts: Sequence[_Prompt], options: Mapping[str, object]
     ) -> list[dict[str, Any]]:
-        order = {"max_tokens": call.max_tokens, "stop": call.stop, **options}
+        order = {**call.options, **options}
         side = "adapters" if call.adapter else "base"
         in_use = call.adapter.in_use() if call.adapter else nullcontext()
 

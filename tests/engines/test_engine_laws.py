@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 
@@ -22,6 +23,7 @@ def invented(member, request):
     """Return 12 words that depend on the prompt and on a member that has effect."""
     who = member.id if member and member.cores["size"][0] else "base"
     seed = who + request.messages[-1].content
+    seed += f"/{request.seed}" if request.temperature else ""
     digest = hashlib.sha256(seed.encode()).hexdigest()
     return " ".join(digest[4 * n : 4 * n + 4] for n in range(12))
 
@@ -182,3 +184,26 @@ def test_the_canary_names_a_member_without_effect(run):
     members = [noise_member(1), noise_member(2, size=0.0, name="nothing")]
     with pytest.raises(EngineError, match="adapter 'nothing' to change the base's"):
         run(lambda engine: check_effect(engine, members, ask(*PROMPTS[:4])))
+
+
+def sampled(prompt, *, temperature, seed):
+    return replace(ask(prompt)[0], temperature=temperature, seed=seed)
+
+
+def test_a_seed_draws_the_same_answer_again_and_another_seed_another(run):
+    async def scenario(engine):
+        requests = [sampled(PROMPTS[0], temperature=1.0, seed=s) for s in range(8)]
+        first = [(await engine.generate(None, [r]))[0].text for r in requests]
+        return first, [c.text for c in await engine.generate(None, requests)]
+
+    one_by_one, together = run(scenario)
+    assert one_by_one == together
+    assert len(set(together)) > 4
+
+
+def test_without_temperature_the_seed_does_not_matter(run):
+    async def scenario(engine):
+        requests = [sampled(PROMPTS[0], temperature=0.0, seed=s) for s in range(4)]
+        return {c.text for c in await engine.generate(None, requests)}
+
+    assert len(run(scenario)) == 1
