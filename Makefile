@@ -11,7 +11,7 @@ PYTEST := $(RUN) pytest
 CHECKED := lora_qd tests setup cli.py $(wildcard benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check format docs lock clean sandbox
+.PHONY: help demo test test-slow check format docs lock clean sandbox test-packages
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -20,10 +20,11 @@ demo: $(READY) sandbox ## train three experts on the tiny model and evolve them
 	.venv/bin/loraqd train-experts --config configs/tiny.yaml
 	.venv/bin/loraqd evolve --config configs/tiny.yaml --run runs/demo --overwrite
 
-test: $(READY) sandbox ## run the quick tests
+test: $(READY) sandbox test-packages ## run the quick tests
 	$(PYTEST)
 
-test-slow: $(READY) sandbox ## run the tests marked slow
+test-slow: $(READY) sandbox test-packages ## run the tests marked slow
+	@setup/system-packages.sh engine
 	@# Exit status 5 says that no test is marked slow, which is no failure.
 	$(PYTEST) -m "slow and not gpu and not network" || [ $$? -eq 5 ]
 
@@ -55,3 +56,6 @@ $(READY): pyproject.toml $(wildcard requirements/*.lock) $(wildcard setup/*.sh)
 
 sandbox:
 	@setup/system-packages.sh sandbox
+
+test-packages:
+	@setup/system-packages.sh tests

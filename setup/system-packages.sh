@@ -3,6 +3,10 @@
 #
 #   setup/system-packages.sh libraries   what the wheels link against
 #   setup/system-packages.sh sandbox     bubblewrap, which runs what a model wrote
+#   setup/system-packages.sh tests       a database server and a builder of small
+#                                        Debian systems, for the tests of AgentBench
+#   setup/system-packages.sh engine      Docker for the slow tests, if there is no
+#                                        container engine and it can be installed
 set -euo pipefail
 
 fail() {
@@ -50,8 +54,29 @@ install_sandbox() {
     command -v bwrap >/dev/null || install bubblewrap
 }
 
+install_tests() {
+    local missing=()
+    PATH=$PATH:/usr/sbin command -v mariadbd >/dev/null ||
+        missing+=(mariadb-server-core mariadb-client-core)
+    PATH=$PATH:/usr/sbin command -v debootstrap >/dev/null || missing+=(debootstrap)
+    [ ${#missing[@]} = 0 ] || install "${missing[@]}"
+}
+
+install_engine() {
+    for engine in docker podman; do
+        command -v "$engine" >/dev/null && return
+    done
+    if can_install; then
+        install docker.io
+    else
+        echo "setup: without a container engine the tests that need one are skipped"
+    fi
+}
+
 case "${1:-}" in
 libraries) install_libraries ;;
 sandbox) install_sandbox ;;
-*) fail "expected 'libraries' or 'sandbox', but got '${1:-}'" ;;
+tests) install_tests ;;
+engine) install_engine ;;
+*) fail "expected 'libraries', 'sandbox', 'tests' or 'engine', but got '${1:-}'" ;;
 esac

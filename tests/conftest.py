@@ -4,10 +4,12 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 # Set before any test module imports transformers, which reads them at import.
+_USERS_CACHE = {k: v for k, v in os.environ.items() if k == "XDG_CACHE_HOME"}
 _CACHES = Path(tempfile.mkdtemp(prefix="loraqd-tests-"))
 os.environ |= {
     "HF_HOME": str(_CACHES / "hf"),
@@ -31,6 +33,19 @@ def tiny_base(tmp_path_factory):
     from tests.tiny_base import save_tiny_base
 
     return save_tiny_base(tmp_path_factory.mktemp("base") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def debian_root(tmp_path_factory):
+    """A small Debian system, from the user's own cache; its build takes a minute."""
+    from lora_qd.tasks.sandbox.systems.root import find_root
+
+    if os.geteuid() != 0:
+        pytest.skip("systems in bubblewrap need root's rights")
+    with mock.patch.dict(os.environ):
+        os.environ.pop("XDG_CACHE_HOME")
+        os.environ |= _USERS_CACHE
+        return find_root()
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,11 @@
-"""Runs what a model wrote, in bubblewrap: no network, no host files, hard limits.
+"""Runs what a model wrote: no network, no host files, hard limits.
 
-Start-up is paid once per worker: a warm interpreter inside bubblewrap forks every job
-into namespaces of its own. Without a working bubblewrap everything here raises
-``SandboxError``; nothing ever runs on the host instead.
+Two profiles. `Sandbox` runs one program and forgets it: a warm interpreter inside
+bubblewrap forks every job into namespaces of its own. `systems` are throw-away Linux
+systems that live through a conversation. Without a working sandbox everything here
+raises ``SandboxError``; nothing ever runs on the host instead.
 
-Not covered: attacks on the kernel itself. There is no system-call filter.
+What is covered and what is not is in ``docs/security.md``.
 """
 
 from lora_qd.tasks.sandbox.job import Job, Limits, Outcome

@@ -43,8 +43,16 @@ class Job:
     directory."""
     collect_tree: bool = False
     """Whether the outcome holds the scratch directory afterwards."""
+    judge: str = ""
+    """Trusted Python that decides over the source, if there is any.
+
+    The two run in a process each. The judge finds what the source defines in
+    ``answer[name]`` and calls it there; output, errors and status are the judge's, and
+    the source can neither read nor write anything of it."""
 
     def __post_init__(self) -> None:
+        if self.judge and self.program != "python":
+            raise ValueError(f"expected Python with a judge, but got {self.program!r}")
         for path in self.files:
             parts = PurePosixPath(path)
             if not parts.parts or parts.is_absolute() or ".." in parts.parts:

@@ -53,9 +53,9 @@ class System(Protocol):
     async def tampered(self) -> str:
         """Return how the candidate changed what scripts are run with, or nothing.
 
-        One line that names a changed or added program or library of the system, or a
-        file that a loader or an interpreter reads; empty if there is none. What `run`
-        changed before the first `type` does not count.
+        One line that names a changed program or library of the system, or a file that
+        a loader or an interpreter reads; empty if there is none. A new command is no
+        such change, nor is what `run` changed before the first `type`.
         """
         ...
 

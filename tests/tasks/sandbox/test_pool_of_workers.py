@@ -35,7 +35,7 @@ def test_a_cancelled_job_is_killed_and_the_pool_goes_on():
             await asyncio.sleep(0.3)
             job.cancel()
             await asyncio.gather(job, return_exceptions=True)
-            return worker._process.poll(), await sandbox.run(python("print(1)"))
+            return worker._peer._process.poll(), await sandbox.run(python("print(1)"))
 
     status, outcome = asyncio.run(main())
     assert status == -9
@@ -94,7 +94,7 @@ import asyncio, sys
 from lora_qd.tasks.sandbox import Job, Limits, Sandbox
 async def main():
     async with Sandbox(1) as sandbox:
-        print(sandbox._idle[0]._process.pid, flush=True)
+        print(sandbox._idle[0].pid, flush=True)
         await sandbox.run(Job("bash", f"sleep {sys.argv[1]}"), Limits(wall_s=600))
 asyncio.run(main())
 """

@@ -79,8 +79,13 @@ def _case(number: int, body: list[bytes]) -> list[bytes]:
 
 
 @functools.cache
-def program(machine: str) -> bytes:
+def program(machine: str, *, is_system: bool = False) -> bytes:
     """Return the filter's instructions for a processor.
+
+    Args:
+        machine: the processor, as ``uname`` has it.
+        is_system: whether system tools run under it. They take it well if the kernel
+            does not know a kind of socket, and end if they may not have it.
 
     Raises:
         OSError: the processor is neither x86-64 nor ARM64.
@@ -102,7 +107,8 @@ def program(machine: str) -> bytes:
     families = [
         _op(_EQUAL, family, len(_FAMILIES) - i, 0) for i, family in enumerate(_FAMILIES)
     ]
-    code += _case(_SOCKET[column], [argument, *families, _REFUSE, _PERMIT])
+    unknown = _op(_RETURN, _ERROR | errno.EAFNOSUPPORT) if is_system else _REFUSE
+    code += _case(_SOCKET[column], [argument, *families, unknown, _PERMIT])
     return b"".join([*code, _PERMIT])
 
 
@@ -110,12 +116,12 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("code", ctypes.c_char_p))
 
 
-def install() -> None:
+def install(*, is_system: bool = False) -> None:
     """Filter the calls of this process and of all that it starts, for good.
 
     Raises:
         OSError: the kernel or the processor does not support it.
     """
-    code = program(os.uname().machine)
+    code = program(os.uname().machine, is_system=is_system)
     filter_ = _Program(len(code) // 8, code)
     call("prctl", _PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(filter_), 0, 0)

@@ -40,8 +40,19 @@ def _raise(name: str) -> NoReturn:
 def fork_into_namespaces() -> int:
     """Fork; the child is process 1 of new process, mount and memory namespaces.
 
-    One call instead of three processes. It bypasses Python's own care for a fork, so
-    there must be one thread only.
+    One call instead of three processes.
+
+    Raises:
+        OSError: the kernel refuses, or the processor is neither x86-64 nor ARM64.
+    """
+    return fork(_NEWNS | _NEWIPC | _NEWPID)
+
+
+def fork(namespaces: int = 0) -> int:
+    """Fork, into new ``namespaces`` if any; return as ``os.fork`` does.
+
+    It bypasses Python's own care for a fork, which takes as long again; so there must
+    be one thread only.
 
     Raises:
         OSError: the kernel refuses, or the processor is neither x86-64 nor ARM64.
@@ -49,7 +60,7 @@ def fork_into_namespaces() -> int:
     machine = os.uname().machine
     if machine not in _CLONE_BY_MACHINE:
         raise OSError(errno.ENOSYS, f"expected x86-64 or ARM64, but got {machine}")
-    flags = ctypes.c_ulong(_NEWNS | _NEWIPC | _NEWPID | signal.SIGCHLD)
+    flags = ctypes.c_ulong(namespaces | signal.SIGCHLD)
     null = ctypes.c_void_p(None)
     number = ctypes.c_long(_CLONE_BY_MACHINE[machine])
     pid = _LIBC.syscall(number, flags, null, null, null, null)

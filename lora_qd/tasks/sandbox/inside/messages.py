@@ -21,9 +21,15 @@ def read_exactly(descriptor: int, length: int) -> bytes:
     return data
 
 
-def read_message(descriptor: int) -> dict[str, Any]:
-    """Return the next message; EOFError at the end of the stream."""
+def read_message(descriptor: int, most_bytes: int | None = None) -> dict[str, Any]:
+    """Return the next message; EOFError at the end of the stream.
+
+    Raises:
+        ValueError: it is longer than ``most_bytes``, or no JSON object.
+    """
     (length,) = struct.unpack(">I", read_exactly(descriptor, 4))
+    if most_bytes is not None and length > most_bytes:
+        raise ValueError(f"expected at most {most_bytes} bytes, but got {length}")
     return dict(json.loads(read_exactly(descriptor, length)))
 
 

@@ -4,11 +4,12 @@ import os
 import re
 import select
 import signal
+import socket
 import time
 from typing import Any
 
 from lora_qd.tasks.sandbox.inside import program, tree, usage
-from lora_qd.tasks.sandbox.inside.kernel import mount_fresh, set_dumpable
+from lora_qd.tasks.sandbox.inside.kernel import fork, mount_fresh, set_dumpable
 from lora_qd.tasks.sandbox.inside.messages import read_message, write_message
 
 _POLL_S = 0.05
@@ -59,11 +60,15 @@ class Supervisor:
         self._limits = limits
         self._end = time.monotonic() + limits["wall_s"]
         self._child = 0
+        self._judged = 0
+        self._judged_status = 0
         self._status: int | None = None
         self._cpu_s = 0.0
 
-    def run(self, job: dict[str, Any], user_id: int) -> dict[str, Any]:
+    def run(self, job: dict[str, Any], user_id: int, channel: int) -> dict[str, Any]:
         """Run ``job`` as ``user_id`` and return the answer.
+
+        The judge of a job, if it has one, is the next message on ``channel``.
 
         ``output`` and ``error`` are text, ``broken`` is the limit that the job was
         killed for or empty, ``status`` is as of ``wait``, ``cpu_s`` is that of the
@@ -76,20 +81,25 @@ class Supervisor:
         wakeup = _wakeup_at_child()
         (out, out_end), (err, err_end), (mark, mark_end) = (os.pipe() for _ in "123")
         set_dumpable(False)  # our memory and descriptors are nobody's business
-        self._child = os.fork()
+        job, link = self._begin_judged(job, user_id, mark_end, channel)
+        ends = program.Ends(out_end, err_end, mark_end, link)
+        self._child = fork()
         if self._child == 0:
-            program.start(job, user_id, out_end, err_end, mark_end)
-        for end in (out_end, err_end, mark_end):
+            program.start(job, user_id, ends)
+        for end in (out_end, err_end, mark_end, *([] if link is None else [link])):
             os.close(end)
         most = self._limits["output_bytes"]
-        streams = Streams({out: most, err: most, mark: 1}, wakeup)
+        marks = program.MARK * (1 if link is None else 2)
+        streams = Streams({out: most, err: most, mark: len(marks)}, wakeup)
         broken = self._watch(streams, err)
         self._kill_all()
         while streams.are_open and not streams.are_too_full:
             streams.read(_POLL_S)
-        if streams.content(mark) != program.MARK:
+        if streams.content(mark) != marks:
             raise OSError(0, f"a job cannot be confined: {streams.content(err)}")
         broken = broken or _broken_by_text(streams, err)
+        if self._judged_status == signal.SIGXCPU:
+            broken = broken or "cpu"
         is_wanted = job["collect_tree"] and not broken
         return {
             "output": streams.content(out),
@@ -99,6 +109,25 @@ class Supervisor:
             "cpu_s": self._cpu_s,
             "files": tree.collect("/scratch") if is_wanted else {},
         }
+
+    def _begin_judged(
+        self, job: dict[str, Any], user_id: int, mark: int, channel: int
+    ) -> tuple[dict[str, Any], int | None]:
+        """Start the judged program, if the job has a judge, before the judge is read.
+
+        Returns the job of the process whose status counts, and its link to the other.
+        """
+        if not job["is_judged"]:
+            return job | {"role": "alone"}, None
+        ours, theirs = (end.detach() for end in socket.socketpair())
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        self._judged = fork()
+        if self._judged == 0:
+            ends = program.Ends(nowhere, nowhere, mark, theirs)
+            program.start(job | {"role": "judged"}, user_id, ends)
+        os.close(theirs)
+        os.close(nowhere)
+        return job | read_message(channel) | {"role": "judge"}, ours
 
     def _watch(self, streams: Streams, err: int) -> str:
         """Wait until the job has ended or breaks a limit; return that limit."""
@@ -127,6 +156,8 @@ class Supervisor:
                 return
             if pid == self._child:
                 self._status, self._cpu_s = status, used.ru_utime + used.ru_stime
+            elif pid and pid == self._judged:
+                self._judged_status = status
 
     def _excess(self) -> str:
         """Return the limit that the processes of the job break together, if any."""
@@ -177,4 +208,4 @@ def supervise(channel: int, user_id: int) -> None:
         OSError: the job could not be confined as it must be; nothing of it ran.
     """
     job = read_message(channel)
-    write_message(channel, Supervisor(job["limits"]).run(job, user_id))
+    write_message(channel, Supervisor(job["limits"]).run(job, user_id, channel))

@@ -22,7 +22,11 @@ import sys
 import textwrap  # noqa: F401
 import typing  # noqa: F401
 
-from lora_qd.tasks.sandbox.inside import call_filter
+from lora_qd.tasks.sandbox.inside import (
+    call_filter,
+    judging,  # noqa: F401 - warm
+    statements,  # noqa: F401 - warm
+)
 from lora_qd.tasks.sandbox.inside.kernel import fork_into_namespaces
 from lora_qd.tasks.sandbox.inside.messages import write_message
 from lora_qd.tasks.sandbox.inside.supervisor import supervise
