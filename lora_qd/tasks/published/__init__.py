@@ -7,7 +7,7 @@ the run's manifest.
 from lora_qd.tasks.published.conversation import Conversation, Verdict
 from lora_qd.tasks.published.samples import PublishedSamples
 from lora_qd.tasks.published.source import Shares, SourceSettings
-from lora_qd.tasks.published.task import PublishedTask, replay
+from lora_qd.tasks.published.task import PublishedTask, Turn, replay
 
 __all__ = [
     "Conversation",
@@ -15,6 +15,7 @@ __all__ = [
     "PublishedTask",
     "Shares",
     "SourceSettings",
+    "Turn",
     "Verdict",
     "replay",
 ]

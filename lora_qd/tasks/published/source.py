@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from lora_qd.errors import InputError
 from lora_qd.tasks.rows import Row, file_rows, files_hash, hub_rows
@@ -44,8 +44,8 @@ class SourceSettings(Strict):
     """What every skill of a published benchmark is told."""
 
     path: tuple[str, ...] = ()
-    """Files in the published format, JSON or JSONL, also gzipped; `*` matches several.
-    Read in the order given."""
+    """A file, or a list of them, in the published format: JSON or JSONL, also gzipped;
+    `*` matches several. Read in the order given."""
     hub: str | None = None
     """A data set on the Hub, instead of files; a directory like one works too."""
     subset: str | None = None
@@ -59,6 +59,11 @@ class SourceSettings(Strict):
     what `loraqd skills check` prints."""
     shares: Shares = Field(default_factory=Shares)
     """How the samples are split."""
+
+    @field_validator("path", mode="before")
+    @classmethod
+    def _as_tuple(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _check_source(self) -> Self:

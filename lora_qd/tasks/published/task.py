@@ -1,15 +1,16 @@
 """What a skill of a published benchmark offers besides scoring."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from lora_qd.records import Completion, Request, Sample, Score
+from lora_qd.records import Completion, Message, Request, Sample, Score
 from lora_qd.tasks.task import Task
 
 Turn = str | Callable[[str], str]
 """An answer, or what makes it from the user's last message."""
 
 
+@runtime_checkable
 class PublishedTask(Task, Protocol):
     """A task over published samples, whose gold answers can be replayed."""
 
@@ -26,6 +27,10 @@ class PublishedTask(Task, Protocol):
     @property
     def sha256(self) -> str:
         """The hash of the source."""
+        ...
+
+    def opening(self, sample: Sample) -> Sequence[Message]:
+        """Return what a candidate is asked first: instructions and the question."""
         ...
 
     def gold(self, sample: Sample) -> Sequence[Turn]:
