@@ -52,7 +52,8 @@ def _describe(
     lines += [f"## {title}", "", _first_line(model), ""]
     lines += ["| key | default | meaning |", "|---|---|---|"]
     below: list[tuple[type[BaseModel], str]] = []
-    for name, field in model.model_fields.items():
+    for attribute, field in model.model_fields.items():
+        name = field.alias or attribute
         default = "" if field.is_required() else _default(field)
         meaning = " ".join((field.description or "").split())
         lines.append(f"| `{name}` | {default} | {meaning} |")

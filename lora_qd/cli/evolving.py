@@ -22,7 +22,7 @@ from lora_qd.runs.continuing import (
 from lora_qd.runs.evolve import Watcher, evolve
 from lora_qd.runs.experts import ExpertAdapter, load_experts
 from lora_qd.runs.results import Results
-from lora_qd.runs.session import require_skills
+from lora_qd.runs.skills import load_skills
 from lora_qd.store.run_directory import RunDirectory
 
 _NUM_FILES = 256
@@ -40,7 +40,7 @@ def start(
     config = load_config(config_path, overrides)
     directory = RunDirectory(run or config.run)
     # Checked before anything is written, or of an earlier run deleted.
-    require_skills(config)
+    load_skills(config)
     adapters = load_experts(config)
     with directory.lock():
         is_replaced = overwrite or not directory.is_run
@@ -69,7 +69,7 @@ def go_on(run: Path, *, children: str | None) -> None:
         config = with_children(before, children) if children else before
         require_same_search(directory, before, config)
         _require_unfinished(directory, config)
-        require_skills(config)
+        load_skills(config)
         _evolve(config, load_experts(config), directory)
 
 

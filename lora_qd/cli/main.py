@@ -27,6 +27,10 @@ tiny = typer.Typer(
     help="The shipped tiny Llama.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(tiny, name="tiny")
+skills = typer.Typer(
+    help="The skills of a config.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(skills, name="skills")
 app.add_typer(run_verbs)
 
 Config = Annotated[Path, typer.Option(help="The experiment's YAML file.")]
@@ -68,6 +72,19 @@ def train_experts(
     from lora_qd.cli.training import train
 
     train(config, overrides or [], force=force)
+
+
+@skills.command("check")
+def check_skills(
+    config: Config, overrides: Overrides = None, as_json: Json = False
+) -> None:
+    """Replay gold and empty answers to every sample of the published benchmarks.
+
+    Shows what is left out, and what does not score as it should; exits with 1 then.
+    """
+    from lora_qd.cli.skills import check
+
+    check(config, overrides or [], as_json=as_json)
 
 
 @app.command()

@@ -14,7 +14,7 @@ from lora_qd.runs.reproduce import (
     require_reproducible,
 )
 from lora_qd.runs.run import Run
-from lora_qd.runs.session import require_skills
+from lora_qd.runs.skills import load_skills
 from lora_qd.store.run_directory import RunDirectory
 
 
@@ -28,7 +28,7 @@ def reproduce_run(path: Path, out: Path | None) -> None:
             "with --run"
         )
     experts = require_reproducible(run)
-    require_skills(run.config)
+    load_skills(run.config)
     for line in other_versions(run):
         console.print(f"Another version here: {line}", soft_wrap=True)
     config = repeated(run.config, directory.path)

@@ -13,7 +13,7 @@ from rich.progress import Progress as RichProgress
 from lora_qd.errors import InputError
 from lora_qd.experts.training import Expert, ExpertRecord
 from lora_qd.runs.config import load_config
-from lora_qd.runs.session import require_skills
+from lora_qd.runs.skills import load_skills
 from lora_qd.runs.training import TrainingWatcher, score_experts, train_experts
 
 console = Console(highlight=False)
@@ -22,7 +22,7 @@ console = Console(highlight=False)
 def train(config_path: Path, overrides: Sequence[str], *, force: bool) -> None:
     """Train the experts of a config, score them, and say what to run next."""
     config = load_config(config_path, overrides)
-    require_skills(config)
+    load_skills(config)
     with _TrainingBar() as bar:
         watcher = TrainingWatcher(bar.start, bar.progress, bar.end)
         experts = train_experts(config, watcher, force=force)

@@ -155,7 +155,7 @@ class TrainingConfig(_Strict):
 class ExpertConfig(_Strict):
     """One expert: its data, and where its training differs from the shared settings."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")
     """Name of the expert and of its directory."""
     data: DataConfig
     """Where its examples come from: `skill`, `file` or `hub`."""

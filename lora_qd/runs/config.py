@@ -13,6 +13,9 @@ from lora_qd.experts.config import ExpertConfig, TrainingConfig
 from lora_qd.factors.merging import METHODS
 from lora_qd.records import Split
 from lora_qd.search import CycleQDSettings
+from lora_qd.tasks.agentbench import DatabaseSettings, SystemSkillSettings
+from lora_qd.tasks.coding import CodingSettings
+from lora_qd.tasks.sandbox.systems import SystemsSettings
 from lora_qd.variation import CrossoverSettings, MutationForm, SelectionForm
 from lora_qd.variation.crossover import Granularity
 
@@ -165,6 +168,43 @@ class SampleConfig(_Strict):
         return {split: n for split, n in limits.items() if n is not None}
 
 
+class BenchmarksConfig(_Strict):
+    """Where the samples of published benchmarks come from; nothing is bundled."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    agentbench_db: DatabaseSettings | None = Field(default=None, alias="agentbench-db")
+    """AgentBench's DBBench: questions and changes, answered in SQL."""
+    agentbench_os: SystemSkillSettings | None = Field(
+        default=None, alias="agentbench-os"
+    )
+    """AgentBench's OS interaction: questions and tasks, answered in bash."""
+    humaneval: CodingSettings | None = None
+    """HumanEval: Python functions from their docstrings."""
+    humaneval_plus: CodingSettings | None = Field(default=None, alias="humaneval+")
+    """The same with EvalPlus's tests."""
+    mbpp: CodingSettings | None = None
+    """MBPP: short Python programs."""
+    mbpp_plus: CodingSettings | None = Field(default=None, alias="mbpp+")
+    """The same with EvalPlus's tests."""
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """The names of all skills that could be here."""
+        fields = type(self).model_fields.items()
+        return tuple(field.alias or name for name, field in fields)
+
+    def coding(self, name: str) -> CodingSettings | None:
+        """Return what is said of the coding skill ``name``; None if nothing is."""
+        settings = {
+            "humaneval": self.humaneval,
+            "humaneval+": self.humaneval_plus,
+            "mbpp": self.mbpp,
+            "mbpp+": self.mbpp_plus,
+        }
+        return settings.get(name)
+
+
 class RunConfig(_Strict):
     """A whole experiment."""
 
@@ -204,6 +244,10 @@ class RunConfig(_Strict):
     """The vLLM server."""
     sandbox_workers: int = Field(default=2, ge=1)
     """Processes that execute what the model wrote."""
+    benchmarks: BenchmarksConfig = Field(default_factory=BenchmarksConfig)
+    """Settings of the skills that are published benchmarks, by skill."""
+    systems: SystemsSettings = Field(default_factory=SystemsSettings)
+    """The throw-away Linux systems of `agentbench-os`."""
 
     @property
     def num_seeds(self) -> int:

@@ -17,6 +17,7 @@ _MAY_CHANGE = (
     "search.children",
     "finalists",
     "sandbox_workers",
+    "systems",
     "engine",
     # Where things lie and how experts were made: their hashes say what they are.
     "base",

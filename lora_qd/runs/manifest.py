@@ -9,6 +9,7 @@ from lora_qd.records import Split
 from lora_qd.runs.config import RunConfig
 from lora_qd.runs.experts import ExpertAdapter
 from lora_qd.runs.machine import machine, revision, versions
+from lora_qd.runs.skills import published
 from lora_qd.tasks.task import Task
 
 
@@ -42,9 +43,11 @@ def about(config: RunConfig) -> dict[str, Any]:
 
 def sample_hashes(config: RunConfig, tasks: Mapping[str, Task]) -> dict[str, str]:
     """Return what identifies the samples of every skill and split that is read."""
-    return {
+    names = (*config.skills, *config.retention)
+    sources = {f"{n}/source": task.sha256 for n, task in published(tasks).items()}
+    return sources | {
         f"{name}/{split}": _samples_hash(tasks[name], split)
-        for name in (*config.skills, *config.retention)
+        for name in names
         for split in (Split.SEARCH, Split.VALIDATION, Split.TEST)
     }
 

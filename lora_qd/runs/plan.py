@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from lora_qd.engines import ServerSettings
 from lora_qd.errors import InputError
-from lora_qd.records import Split
+from lora_qd.records import Sample, Split
 from lora_qd.runs.config import EngineConfig, RunConfig
 from lora_qd.runs.memory import (
     AdaptedModule,
@@ -21,14 +21,14 @@ from lora_qd.runs.memory import (
     storage_of,
     traffic_bytes,
 )
-from lora_qd.runs.session import built_in_skills, require_skills
+from lora_qd.runs.skills import SPLITS, load_skills
 from lora_qd.runs.timing import DEVICES, Cost, Device, Timing, time_run
 from lora_qd.runs.token_counts import EstimatedCounter, token_counter
 from lora_qd.runs.workload import Pass, TokenCounter, passes_of
 from lora_qd.store.adapters import load_adapter
 from lora_qd.store.decoder import Decoder, cached_directory, load_decoder
-
-_SPLITS = (Split.SEARCH, Split.VALIDATION, Split.TEST)
+from lora_qd.tasks.published import PublishedTask
+from lora_qd.tasks.task import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,6 @@ def plan_run(config: RunConfig, device: str | None = None) -> Plan:
         InputError: a skill, the device or the base is unknown here, or an expert that
             is there cannot be read.
     """
-    require_skills(config)
     chosen, served_rank = device_of(device), _served_rank(config)
     decoder = load_decoder(config.base)
     modules, experts = _modules(config, decoder)
@@ -191,15 +190,27 @@ def _trained_modules(config: RunConfig, decoder: Decoder) -> list[str]:
 
 
 def _passes(config: RunConfig, counter: TokenCounter) -> tuple[Pass, ...]:
-    skills = built_in_skills()
+    skills = load_skills(config)
     samples = {
         name: {
-            split: skills[name].samples(split)
-            for split in (_SPLITS if name in config.skills else (Split.TEST,))
+            split: [_as_asked(skills[name], s) for s in skills[name].samples(split)]
+            for split in (SPLITS if name in config.skills else (Split.TEST,))
         }
         for name in (*config.skills, *config.retention)
     }
     return passes_of(config, samples, counter)
+
+
+def _as_asked(task: Task, sample: Sample) -> Sample:
+    """Return ``sample`` with all that is asked and all that a perfect answer says.
+
+    A conversation counts as one long turn: the engine caches what it has read.
+    """
+    if not isinstance(task, PublishedTask):
+        return sample
+    asked = "\n".join(message.content for message in task.opening(sample))
+    said = [turn for turn in task.gold(sample) if isinstance(turn, str)]
+    return replace(sample, prompt=asked, target="\n".join(said) or sample.target)
 
 
 def _storage(

@@ -1,7 +1,4 @@
-"""Everything that a run holds open: sandbox, tasks, engines, evaluator.
-
-The one place that names the built-in skills.
-"""
+"""Everything that a run holds open: sandbox, tasks, engines, evaluator."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -9,20 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lora_qd.engines import ProbedEngine, check_effect
-from lora_qd.errors import InputError
 from lora_qd.evaluation import Evaluator, task_group
 from lora_qd.factors import CoreSpace
 from lora_qd.records import Cores, Member, Split
 from lora_qd.runs.config import RunConfig
 from lora_qd.runs.engines import open_engines
 from lora_qd.runs.experts import Span
+from lora_qd.runs.skills import open_skills
 from lora_qd.search.breeding import expert_member
-from lora_qd.tasks.sandbox import Sandbox
-from lora_qd.tasks.task import Task, TrainableTask, single_turn
-from lora_qd.tasks.tiny import tiny_tasks
+from lora_qd.tasks.task import Task, single_turn
 
-_NUM_REMEMBERED = 100_000
-"""Outcomes of executed answers that are kept in memory, some 100 MB at most."""
 _NUM_CANARIES = 8
 """Questions per skill that prove that an expert changes the base's answers."""
 
@@ -54,45 +47,23 @@ async def open_session(
         SandboxError: there is no working sandbox.
     """
     space, experts = span.space, span.experts
-    async with Sandbox(
-        config.sandbox_workers, num_remembered=_NUM_REMEMBERED
-    ) as sandbox:
-        tasks = tiny_tasks(sandbox)
-        async with open_engines(config, space, log) as engines:
-            async with task_group() as group:
-                for engine in engines:
-                    is_foreign = bool(config.engine.urls)
-                    check = _check_experts(
-                        engine, experts, tasks, is_foreign=is_foreign
-                    )
-                    group.create_task(check)
-            evaluator = Evaluator(
-                engines,
-                tasks,
-                in_flight=config.engine.max_loras,
-                ahead=config.engine.ahead,
-                num_samples=config.samples.by_split(),
-            )
-            yield Session(space, experts, tasks, evaluator)
-
-
-def built_in_skills() -> dict[str, TrainableTask]:
-    """Return the built-in skills for what needs no sandbox: samples and training."""
-    return tiny_tasks(Sandbox())
-
-
-def require_skills(config: RunConfig) -> None:
-    """Refuse skills that do not exist.
-
-    Raises:
-        InputError: one is unknown; the message names those that exist.
-    """
-    known = built_in_skills()
-    unknown = sorted({*config.skills, *config.retention} - set(known))
-    if unknown:
-        raise InputError(
-            f"expected skills out of {', '.join(known)}, but got {', '.join(unknown)}"
+    async with (
+        open_skills(config) as tasks,
+        open_engines(config, space, log) as engines,
+    ):
+        async with task_group() as group:
+            for engine in engines:
+                is_foreign = bool(config.engine.urls)
+                check = _check_experts(engine, experts, tasks, is_foreign=is_foreign)
+                group.create_task(check)
+        evaluator = Evaluator(
+            engines,
+            tasks,
+            in_flight=config.engine.max_loras,
+            ahead=config.engine.ahead,
+            num_samples=config.samples.by_split(),
         )
+        yield Session(space, experts, tasks, evaluator)
 
 
 async def _check_experts(

@@ -11,7 +11,8 @@ from lora_qd.experts.training import Expert, ExpertRecord, add_scores, train_exp
 from lora_qd.records import Split
 from lora_qd.runs.config import RunConfig
 from lora_qd.runs.experts import load_experts, span_of
-from lora_qd.runs.session import built_in_skills, open_session
+from lora_qd.runs.session import open_session
+from lora_qd.runs.skills import built_in_skills
 from lora_qd.search.breeding import expert_member
 
 

@@ -91,7 +91,7 @@ def test_a_new_field_may_not_change_until_somebody_says_so(finished):
     fixed = fixed_values(finished)
     sections = {key.split(".")[0] for key in fixed}
     free = {"base", "run", "experts_dir", "experts", "training", "finalists"}
-    free |= {"sandbox_workers", "allow_other_quantization"}
+    free |= {"sandbox_workers", "systems", "allow_other_quantization"}
     assert sections == set(RunConfig.model_fields) - free
     in_search = {f"search.{name}" for name in type(finished.search).model_fields}
     assert {k for k in fixed if k.startswith("search.")} == in_search - {

@@ -11,7 +11,7 @@ from lora_qd.errors import InputError
 from lora_qd.records import Message, Sample, Split
 from lora_qd.runs.config import EngineConfig, load_config, parse_config
 from lora_qd.runs.plan import device_of, plan_run, price_of
-from lora_qd.runs.session import built_in_skills
+from lora_qd.runs.skills import built_in_skills
 from lora_qd.runs.timing import DEVICES, REACHED, Cost, time_run
 from lora_qd.runs.token_counts import EstimatedCounter, token_counter
 from lora_qd.runs.workload import candidate_counts, passes_of

@@ -14,7 +14,7 @@ from lora_qd.tasks.sandbox.systems.bubblewrap import BubblewrapSystems
 from lora_qd.tasks.sandbox.systems.container import ContainerSystems
 
 LIMITS = replace(
-    SYSTEM_LIMITS, cpu_s=2, wall_s=8.0, memory_bytes=256 * MIB, num_processes=60
+    SYSTEM_LIMITS, cpu_s=1, wall_s=4.0, memory_bytes=256 * MIB, num_processes=60
 )
 _PATH = f"{os.environ['PATH']}:/usr/sbin"
 _START_S = 60

@@ -13,15 +13,15 @@ SECRET = "pineapple-4711"
 CHECK = Script("bash", 'test -f /root/goal && [ "$(wc -l < /root/goal)" = 3 ]')
 
 BREAKS_A_LIMIT = {
-    "fork bomb": (":(){ :|:& };:; sleep 6", "processes"),
+    "fork bomb": (":(){ :|:& };:; sleep 3", "processes"),
     "many sleepers": ("for i in $(seq 200); do sleep 99 & done; wait", "processes"),
     "memory": (
         'for i in 1 2; do python3 -c \'import time; x = b"x" * (200 << 20); '
-        "time.sleep(5)' & done; wait",
+        "time.sleep(3)' & done; wait",
         "memory",
     ),
     "endless loop": ("while :; do :; done", "cpu"),
-    "loop in the background": ("(while :; do :; done) & sleep 7", "cpu"),
+    "loop in the background": ("(while :; do :; done) & sleep 3.5", "cpu"),
     "waiting": ("sleep 99", "wall"),
     "stopping itself": ("kill -STOP $$; echo on", "wall"),
     "flood": ("yes", "output"),
