@@ -178,7 +178,9 @@ class LoadedAdapters:
         try:
             yield
         except Exception as error:
-            if not directory.parent.is_dir():
+            is_missing = isinstance(error, FileNotFoundError)  # files go first
+            is_lost = is_missing and str(directory) in str(error)
+            if is_lost or not directory.parent.is_dir():
                 raise ServerGoneError("went away, and its adapters with it") from error
             if not isinstance(error, OSError):
                 raise
