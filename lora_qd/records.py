@@ -28,6 +28,15 @@ class Split(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: str
+    """``system``, ``user`` or ``assistant``."""
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One question with its gold answer."""
 
@@ -41,15 +50,8 @@ class Sample:
     """What the scorer needs besides (assertions, rows, files, ...); plain data."""
     template: str = ""
     """The name of the generator's template, for reports."""
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One turn of a conversation."""
-
-    role: str
-    """``system``, ``user`` or ``assistant``."""
-    content: str
+    before: tuple[Message, ...] = ()
+    """What comes before ``prompt``: instructions and examples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Request:
     """One generation request; decoding is greedy unless it says otherwise."""
 
     messages: tuple[Message, ...]
+    """Rendered by the base's chat template; empty where ``prompt`` is given."""
     max_tokens: int
     """Most tokens to generate."""
     stop: tuple[str, ...] = ()
@@ -65,6 +68,12 @@ class Request:
     """Of sampling; 0 is greedy."""
     seed: int = 0
     """Of the draws of sampling."""
+    prompt: str = ""
+    """The text to go on from, as it is, instead of ``messages``."""
+    has_bos: bool = False
+    """Whether the tokenizer's begin-of-text token goes before ``prompt``."""
+    continuation: str | None = None
+    """Text whose log-likelihood after the prompt is wanted, instead of an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +86,10 @@ class Completion:
     """Generated tokens."""
     is_complete: bool
     """False where ``max_tokens`` cut the answer."""
+    logprob: float = 0.0
+    """Natural log-likelihood of the ``continuation``, if the request has one."""
+    is_greedy: bool = False
+    """Whether greedy decoding would write that continuation."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,11 +119,30 @@ class LocalModel:
         top = torch.log_softmax(logits.float(), dim=-1).topk(count)
         return dict(zip(top.indices.tolist(), top.values.tolist(), strict=True))
 
-    def _forward(self, tokens: tuple[int, ...], **options: object) -> Any:  # noqa: ANN401 - not typed
+    def likelihood(
+        self, name: str | None, tokens: tuple[int, ...], num_context: int
+    ) -> tuple[float, bool]:
+        """Return the log-likelihood of all but the first ``num_context`` tokens.
+
+        And whether each of them is the likeliest at its place.
+        """
+        import torch
+
+        num = len(tokens) - num_context
+        with self._as(name), torch.inference_mode():
+            logits = self._forward(tokens, logits_to_keep=num + 1).logits[0, :-1]
+        logs = torch.log_softmax(logits.float(), dim=-1)
+        wanted = torch.tensor(tokens[num_context:], device=logs.device)
+        own = logs[torch.arange(num), wanted]
+        return float(own.sum()), bool((own == logs.max(dim=-1).values).all())
+
+    def _forward(
+        self, tokens: tuple[int, ...], *, logits_to_keep: int = 1, **options: object
+    ) -> Any:  # noqa: ANN401 - not typed
         import torch
 
         ids = torch.tensor([tokens], device=self._base.device)
-        return self._base(input_ids=ids, logits_to_keep=1, **options)
+        return self._base(input_ids=ids, logits_to_keep=logits_to_keep, **options)
 
     @contextmanager
     def _as(self, name: str | None) -> Iterator[None]:

@@ -119,11 +119,7 @@ class TransformersEngine:
             InputError: a prompt and its answer do not fit ``max_model_len``.
         """
         name = None if member is None else self._name_of(member)
-        prompts = [self._chat.encode_request(r, self._max_model_len) for r in requests]
-        jobs = [
-            self._run(self._complete, name, prompt, request)
-            for prompt, request in zip(prompts, requests, strict=True)
-        ]
+        jobs = [self._answer(name, request) for request in requests]
         return list(await asyncio.gather(*jobs))
 
     async def probe(
@@ -137,6 +133,13 @@ class TransformersEngine:
             top = await self._run(self._model.likeliest, name, prompt, _NUM_PROBED)
             probes.append({f"token_id:{token}": top[token] for token in top})
         return probes
+
+    def _answer(self, name: str | None, request: Request) -> asyncio.Future[Completion]:
+        if request.continuation is not None:
+            ids, num = self._chat.encode_likelihood(request, self._max_model_len)
+            return self._run(self._weigh, name, ids, num)
+        prompt = self._chat.encode_request(request, self._max_model_len)
+        return self._run(self._complete, name, prompt, request)
 
     def _run(
         self, work: Callable[[*Arguments], Result], *arguments: *Arguments
@@ -161,6 +164,13 @@ class TransformersEngine:
             if name not in self._name_by_member.values():
                 self._model.load(name, Path(directory) / name)
         return name, Swap(written - start, time.perf_counter() - written)
+
+    def _weigh(
+        self, name: str | None, ids: tuple[int, ...], num_context: int
+    ) -> Completion:
+        """Return the likelihood of the tokens after the first ``num_context``."""
+        logprob, is_greedy = self._model.likelihood(name, ids, num_context)
+        return Completion("", len(ids), 0, True, logprob, is_greedy)
 
     def _complete(
         self, name: str | None, prompt: tuple[int, ...], request: Request

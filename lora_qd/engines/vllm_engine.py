@@ -1,9 +1,10 @@
 """Generation by a vLLM server: adapters are swapped in by name, requests batched."""
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -24,7 +25,14 @@ from lora_qd.records import Completion, Member, Request, Swap
 _MAX_BATCH = 64
 _NUM_PROBED = 5
 
-_Prompt = tuple[int, ...]
+
+@dataclass(frozen=True, slots=True)
+class _Prompt:
+    """The token ids that one request sends."""
+
+    ids: tuple[int, ...]
+    num_context: int = 0
+    """Where the continuation begins whose likelihood is wanted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +44,13 @@ class _Call:
     stop: tuple[str, ...] = ()
     temperature: float = 0.0
     seed: int = 0
+    is_likelihood: bool = False
 
     @classmethod
     def of(cls, adapter: LoadedAdapter | None, request: Request) -> "_Call":
         """Return the call that ``request`` may travel in."""
+        if request.continuation is not None:
+            return cls(adapter, max_tokens=1, is_likelihood=True)
         return cls(
             adapter,
             request.max_tokens,
@@ -51,7 +62,9 @@ class _Call:
     @property
     def options(self) -> Mapping[str, object]:
         """What it says in the API's words."""
-        options = {"max_tokens": self.max_tokens, "stop": self.stop}
+        options: dict[str, object] = {"max_tokens": self.max_tokens, "stop": self.stop}
+        if self.is_likelihood:
+            options |= {"echo": True, "logprobs": 1, "return_tokens_as_token_ids": True}
         if self.temperature:
             options |= {"temperature": self.temperature, "seed": self.seed}
         return options
@@ -159,22 +172,29 @@ class VllmEngine:
         options = {"logprobs": _NUM_PROBED, "return_tokens_as_token_ids": True}
         probes: list[Mapping[str, float]] = []
         for request in requests:  # one at a time: equal shapes, equal rounding
-            prompts = [self._encode(request)]
+            prompts = [self._encode(replace(request, continuation=None))]
             choices = await self._ask(_Call(adapter, 1), prompts, options)
             probes.append(choices[0]["logprobs"]["top_logprobs"][0])
         return probes
 
     def _encode(self, request: Request) -> _Prompt:
-        return self._chat.encode_request(request, self._max_model_len)
+        if request.continuation is not None:
+            return _Prompt(*self._chat.encode_likelihood(request, self._max_model_len))
+        return _Prompt(self._chat.encode_request(request, self._max_model_len))
 
     async def _complete(
         self, call: _Call, prompts: Sequence[_Prompt]
     ) -> list[Completion]:
         choices = await self._ask(call, prompts, {"return_token_ids": True})
+        if call.is_likelihood:
+            return [
+                _likelihood(prompt, choice["logprobs"])
+                for prompt, choice in zip(prompts, choices, strict=True)
+            ]
         return [
             Completion(
                 text=choice["text"],
-                num_prompt_tokens=len(prompt),
+                num_prompt_tokens=len(prompt.ids),
                 num_tokens=len(choice["token_ids"]),
                 is_complete=choice["finish_reason"] == "stop",
             )
@@ -190,7 +210,23 @@ class VllmEngine:
 
         async def complete(client: VllmClient) -> list[dict[str, Any]]:
             model = call.adapter.name if call.adapter else client.base_name
-            return await client.complete(model, prompts, order)
+            return await client.complete(model, [p.ids for p in prompts], order)
 
         async with in_use, self._gate.enter(side):
             return await self._keeper.call(complete)
+
+
+def _likelihood(prompt: _Prompt, logprobs: Mapping[str, Any]) -> Completion:
+    """Return the continuation's likelihood; the last token is what was generated."""
+    own = logprobs["token_logprobs"][prompt.num_context : -1]
+    best = logprobs["top_logprobs"][prompt.num_context : -1]
+    return Completion(
+        text="",
+        num_prompt_tokens=len(prompt.ids),
+        num_tokens=0,
+        is_complete=True,
+        logprob=math.fsum(own),
+        is_greedy=all(
+            log == max(top.values()) for log, top in zip(own, best, strict=True)
+        ),
+    )

@@ -169,7 +169,7 @@ def test_what_kills_the_server_every_time_is_an_error_not_a_loop(double):
 
     async def scenario(engine):
         prompt = engine._encode(ask("deadly")[0])
-        server.deadly = str(prompt[5])
+        server.deadly = str(prompt.ids[5])
         await engine.generate(None, ask("deadly"))
 
     with pytest.raises(EngineError, match="lost 5 times while it answered the same"):
