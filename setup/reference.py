@@ -68,6 +68,8 @@ def _default(field: FieldInfo) -> str:
     if value is PydanticUndefined:
         return ""
     text = getattr(value, "value", value)
+    if "\n" in str(text):
+        return f"{len(str(text).splitlines())} lines of text"
     return f"`{list(text) if isinstance(text, tuple) else text}`"
 
 

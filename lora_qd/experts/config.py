@@ -28,7 +28,7 @@ class _Strict(BaseModel):
 
 
 class SkillData(_Strict):
-    """Examples from the training generator of a skill."""
+    """Examples of a skill: a built-in one, or the training share of your own."""
 
     skill: str
     """Name of the skill."""
@@ -155,12 +155,13 @@ class TrainingConfig(_Strict):
 class ExpertConfig(_Strict):
     """One expert: its data, and where its training differs from the shared settings."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+:-]*$")
     """Name of the expert and of its directory."""
     data: DataConfig
     """Where its examples come from: `skill`, `file` or `hub`."""
     num_examples: int | None = Field(default=None, ge=2)
-    """Examples to take, drawn by the seed; all if not given."""
+    """Examples to take, drawn by the seed; all if not given. The generators of the
+    built-in skills have no end and need a number."""
     learning_rate: PositiveFloat | None = None
     """Overrides the shared setting."""
     epochs: PositiveFloat | None = None
@@ -171,15 +172,6 @@ class ExpertConfig(_Strict):
     """Overrides the shared setting."""
     seed: int | None = Field(default=None, ge=0, lt=2**32)
     """Overrides the shared setting."""
-
-    @model_validator(mode="after")
-    def _generators_need_a_number(self) -> "ExpertConfig":
-        if isinstance(self.data, SkillData) and self.num_examples is None:
-            raise ValueError(
-                f"expected num_examples for expert {self.name!r}, because the "
-                "generator of a skill has no end; add for example num_examples: 5000"
-            )
-        return self
 
     def training(self, shared: TrainingConfig) -> TrainingConfig:
         """Return the shared settings with this expert's own in their place."""

@@ -30,8 +30,8 @@ class Example:
 class ExampleSource(Protocol):
     """A skill that can be trained for."""
 
-    def training(self, seed: int, num: int) -> Sequence[Sample]:
-        """Return ``num`` samples that occur in no other split, drawn by ``seed``."""
+    def training(self, seed: int, num: int | None) -> Sequence[Sample]:
+        """Return ``num`` samples, or all, of no other split, drawn by ``seed``."""
         ...
 
 
@@ -80,18 +80,23 @@ def _from_skill(
 ) -> list[Example]:
     if name not in skills:
         raise InputError(
-            f"expected a skill with a training generator, one of "
-            f"{', '.join(sorted(skills)) or 'none'}, but got {name!r}"
+            f"expected a skill that can be trained for, one of "
+            f"{', '.join(sorted(skills)) or 'none'}, but got {name!r}; give the "
+            "expert a file or a hub data set instead"
         )
-    if num is None:
-        raise InputError(f"expected num_examples for the skill {name!r}; name a number")
     samples = skills[name].training(seed, num)
-    if len(samples) < num:
+    if num is not None and len(samples) < num:
         raise InputError(
             f"expected {num} training examples of the skill {name!r}, but its "
             f"generator gave {len(samples)}; lower num_examples"
         )
-    return [example(sample.prompt, sample.target) for sample in samples[:num]]
+    return [_of_sample(sample) for sample in samples[:num]]
+
+
+def _of_sample(sample: Sample) -> Example:
+    """Return the conversation as a candidate is asked it, with the gold answer."""
+    asked = example(sample.prompt, sample.target)
+    return Example((*sample.before, *asked.turns))
 
 
 def _rows(data: FileData | HubData) -> Iterator[Row]:

@@ -35,8 +35,16 @@ class Task(Protocol):
 class TrainableTask(Task, Protocol):
     """A task that experts can be trained for."""
 
-    def training(self, seed: int, num: int) -> Sequence[Sample]:
-        """Return ``num`` samples that occur in no other split, drawn by ``seed``."""
+    def training(self, seed: int, num: int | None) -> Sequence[Sample]:
+        """Return ``num`` samples that occur in no other split, drawn by ``seed``.
+
+        Args:
+            seed: of the draw.
+            num: how many; None is all, where there is an end.
+
+        Raises:
+            InputError: there are fewer, or no end.
+        """
         ...
 
 

@@ -17,6 +17,8 @@ from lora_qd.experts.data import example, load_examples
 from lora_qd.experts.fingerprint import base_hash, config_hash, data_hash
 from lora_qd.experts.tokens import IGNORED, tokenise
 from lora_qd.records import Message, Sample
+from lora_qd.tasks.sandbox import Sandbox
+from lora_qd.tasks.tiny import tiny_tasks
 
 
 @dataclass(frozen=True)
@@ -307,8 +309,9 @@ def test_a_wrong_data_section_is_refused(data, message):
 
 
 def test_a_generator_needs_a_number_of_examples():
-    with pytest.raises(ValidationError, match="expected num_examples for expert 'x'"):
-        ExpertConfig.model_validate({"name": "x", "data": {"skill": "code"}})
+    data = ExpertConfig.model_validate({"name": "x", "data": {"skill": "code"}}).data
+    with pytest.raises(InputError, match="expected num_examples for the skill 'code'"):
+        load_examples(data, num=None, seed=1, skills=tiny_tasks(Sandbox()))
 
 
 def test_an_expert_overrides_the_shared_settings_it_names():

@@ -86,6 +86,7 @@ def test_training_never_emits_a_sample_of_another_split(tasks, skill):
     assert {split_of(s.id) for s in drawn} == {Split.TRAIN}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("skill", SKILLS)
 def test_most_test_answers_occur_nowhere_in_training(tasks, training, skill):
     known = {s.target for s in training[skill]}
@@ -93,6 +94,7 @@ def test_most_test_answers_occur_nowhere_in_training(tasks, training, skill):
     assert sum(s.target not in known for s in test) / len(test) > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("skill", SKILLS)
 def test_the_nearest_training_example_rarely_has_the_answer(tasks, training, skill):
     known = [(words_of(s.prompt), s.target) for s in training[skill]]

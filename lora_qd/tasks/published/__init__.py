@@ -7,10 +7,16 @@ the run's manifest.
 from lora_qd.tasks.published.conversation import Conversation, Verdict
 from lora_qd.tasks.published.samples import PublishedSamples
 from lora_qd.tasks.published.source import Shares, SourceSettings
-from lora_qd.tasks.published.task import PublishedTask, Turn, replay
+from lora_qd.tasks.published.task import (
+    NothingToSayError,
+    PublishedTask,
+    Turn,
+    replay,
+)
 
 __all__ = [
     "Conversation",
+    "NothingToSayError",
     "PublishedSamples",
     "PublishedTask",
     "Shares",

@@ -38,17 +38,37 @@ class PublishedTask(Task, Protocol):
         ...
 
 
+class NothingToSayError(Exception):
+    """A candidate that says nothing was to choose among given continuations."""
+
+
 async def replay(task: Task, sample: Sample, answers: Sequence[Turn]) -> Score:
-    """Score a candidate that says ``answers``, one a round, and then nothing."""
+    """Score a candidate that says ``answers``, one a round, and then nothing.
+
+    Of given continuations it finds its answer certain and others unlikely.
+
+    Raises:
+        NothingToSayError: it has no answer left to choose a continuation by.
+    """
     remaining = iter(answers)
 
     async def generate(requests: Sequence[Request]) -> list[Completion]:
         completions = []
         for request in requests:
-            said = request.messages[-1].content
+            said = request.messages[-1].content if request.messages else request.prompt
             turn = next(remaining, "")
             text = turn if isinstance(turn, str) else turn(said)
-            completions.append(Completion(text, 1, 1, is_complete=True))
+            completions.append(_completion(text, request))
         return completions
 
     return await task.run(sample, generate)
+
+
+def _completion(text: str, request: Request) -> Completion:
+    if request.continuation is None:
+        return Completion(text, 1, 1, is_complete=True)
+    if not text:
+        raise NothingToSayError
+    is_chosen = request.continuation.strip() == text.strip()
+    logprob = 0.0 if is_chosen else -1000.0
+    return Completion("", 1, 0, True, logprob, is_greedy=is_chosen)

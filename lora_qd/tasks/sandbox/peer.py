@@ -69,12 +69,20 @@ class Peer:
             PeerDied: there is none.
             TimeoutError: none comes in time.
         """
+        await self.send(message)
+        return await self.read(timeout_s)
+
+    async def send(self, message: bytes) -> None:
+        """Send packed messages without waiting for an answer.
+
+        Raises:
+            PeerDied: it is gone.
+        """
         try:
             self._writer.write(message)
             await self._writer.drain()
         except OSError as error:
             raise PeerDied from error
-        return await self.read(timeout_s)
 
     async def read(self, timeout_s: float) -> dict[str, Any]:
         """Return the next answer.

@@ -46,7 +46,7 @@ class CodeTask:
         """Return the samples of ``split``, always the same, in a fixed order."""
         return self._samples.samples(split)
 
-    def training(self, seed: int, num: int) -> Sequence[Sample]:
+    def training(self, seed: int, num: int | None) -> Sequence[Sample]:
         """Return ``num`` samples that occur in no other split, drawn by ``seed``."""
         return self._samples.training(seed, num)
 

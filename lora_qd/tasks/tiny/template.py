@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from lora_qd.errors import InputError
 from lora_qd.records import Sample, Split
 from lora_qd.tasks.task import sample_id, split_of
 
@@ -62,8 +63,17 @@ class GeneratedSamples:
             )
         return self._drawn(split)
 
-    def training(self, seed: int, num: int) -> Sequence[Sample]:
-        """Return ``num`` distinct training samples, drawn by ``seed``."""
+    def training(self, seed: int, num: int | None) -> Sequence[Sample]:
+        """Return ``num`` distinct training samples, drawn by ``seed``.
+
+        Raises:
+            InputError: ``num`` is None: there is no end.
+        """
+        if num is None:
+            raise InputError(
+                f"expected num_examples for the skill {self._task!r}, whose generator "
+                "has no end; add for example num_examples: 5000"
+            )
         return self._take(Split.TRAIN, num, f"{self._task}/training/{seed}")
 
     def _draw_split(self, split: Split) -> tuple[Sample, ...]:
