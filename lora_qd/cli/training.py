@@ -3,7 +3,8 @@
 import asyncio
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -11,21 +12,44 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
 from lora_qd.errors import InputError
+from lora_qd.experts.data import Example
+from lora_qd.experts.overlap import describe
 from lora_qd.experts.training import Expert, ExpertRecord
 from lora_qd.runs.config import load_config
 from lora_qd.runs.skills import load_skills
-from lora_qd.runs.training import TrainingWatcher, score_experts, train_experts
+from lora_qd.runs.training import (
+    TrainingWatcher,
+    load_training,
+    overlaps_of,
+    score_experts,
+    train_experts,
+)
+from lora_qd.tasks.task import Task
 
 console = Console(highlight=False)
 
 
-def train(config_path: Path, overrides: Sequence[str], *, force: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """What the command was told."""
+
+    force: bool
+    """Train again what is there."""
+    allow_overlap: bool
+    """Train on data that contain samples of validation or test."""
+    allow: bool
+    """The user agrees to what the skills execute or send away."""
+
+
+def train(config_path: Path, overrides: Sequence[str], options: TrainOptions) -> None:
     """Train the experts of a config, score them, and say what to run next."""
     config = load_config(config_path, overrides)
-    load_skills(config)
+    skills = load_skills(config, allow=options.allow)
+    examples = load_training(config)
+    _check_overlap(examples, skills, is_allowed=options.allow_overlap)
     with _TrainingBar() as bar:
         watcher = TrainingWatcher(bar.start, bar.progress, bar.end)
-        experts = train_experts(config, watcher, force=force)
+        experts = train_experts(config, examples, watcher, force=options.force)
     unscored = [n for n, e in experts.items() if e.record.score_after is None]
     records = {name: expert.record for name, expert in experts.items()}
     if unscored:
@@ -36,6 +60,20 @@ def train(config_path: Path, overrides: Sequence[str], *, force: bool) -> None:
     for name, record in records.items():
         console.print(_scores(name, record))
     console.print(f"\nNext: loraqd evolve --config {config_path}", soft_wrap=True)
+
+
+def _check_overlap(
+    examples: Mapping[str, Sequence[Example]],
+    skills: Mapping[str, Task],
+    *,
+    is_allowed: bool,
+) -> None:
+    """Refuse training data with samples that experts will be measured on."""
+    overlaps = overlaps_of(examples, skills)
+    if overlaps and not is_allowed:
+        raise InputError(describe(overlaps))
+    if overlaps:
+        console.print(f"Warning: {describe(overlaps)}", soft_wrap=True, markup=False)
 
 
 def build_tiny(out: Path, *, seed: int) -> None:

@@ -1,19 +1,23 @@
 """All experts of a config: trained where needed, then scored on their own skills."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lora_qd.errors import InputError
-from lora_qd.experts.config import ExpertConfig
-from lora_qd.experts.data import load_examples
+from lora_qd.experts.data import Example, load_examples
+from lora_qd.experts.overlap import Overlap, find_overlaps
 from lora_qd.experts.training import Expert, ExpertRecord, add_scores, train_expert
 from lora_qd.records import Split
 from lora_qd.runs.config import RunConfig
 from lora_qd.runs.experts import load_experts, span_of
 from lora_qd.runs.session import open_session
-from lora_qd.runs.skills import built_in_skills
+from lora_qd.runs.skills import trainable_skills
 from lora_qd.search.breeding import expert_member
+from lora_qd.tasks.task import Task
+
+_MEASURED = (Split.VALIDATION, Split.TEST)
+"""What an expert must not have seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,31 +25,77 @@ class TrainingWatcher:
     """What a front end wants to hear of training."""
 
     start: Callable[[str], None]
-    """Called with the expert's name before its data are loaded."""
+    """Called with the expert's name before it is trained."""
     progress: Callable[[int, int, float], None]
     """Called with the step, the number of steps and the loss."""
     end: Callable[[str, Expert], None]
     """Called with the expert's name when it is on disk."""
 
 
-def train_experts(
-    config: RunConfig, watcher: TrainingWatcher, *, force: bool = False
-) -> dict[str, Expert]:
-    """Train every expert of ``config`` that is not there yet; return all, by skill.
+def load_training(config: RunConfig) -> dict[str, list[Example]]:
+    """Return the training examples of every expert, by its name.
 
     Raises:
         InputError: the config has no experts, or their data cannot be used.
-        TrainingError: training broke down.
     """
     if not config.experts:
         raise InputError(
             "expected experts in the config, but it names none; add experts with data, "
             "or put trained adapters into experts_dir"
         )
+    skills = trainable_skills(config)
+    return {
+        expert.name: load_examples(
+            expert.data,
+            num=expert.num_examples,
+            seed=expert.training(config.training).seed,
+            skills=skills,
+        )
+        for expert in config.experts
+    }
+
+
+def overlaps_of(
+    examples: Mapping[str, Sequence[Example]], skills: Mapping[str, Task]
+) -> list[Overlap]:
+    """Return which samples of validation and test the examples contain."""
+    measured = {
+        name: [s for split in _MEASURED for s in task.samples(split)]
+        for name, task in skills.items()
+    }
+    return find_overlaps([e for own in examples.values() for e in own], measured)
+
+
+def train_experts(
+    config: RunConfig,
+    examples: Mapping[str, Sequence[Example]],
+    watcher: TrainingWatcher,
+    *,
+    force: bool = False,
+) -> dict[str, Expert]:
+    """Train every expert of ``config`` that is not there yet; return all, by skill.
+
+    Args:
+        config: names the experts.
+        examples: of each expert, by its name.
+        watcher: told how it goes.
+        force: whether experts that are there are trained again.
+
+    Raises:
+        InputError: the examples cannot be used.
+        TrainingError: training broke down.
+    """
     trained = {}
     for expert in config.experts:
         watcher.start(expert.name)
-        trained[expert.name] = _train(config, expert, watcher, force=force)
+        trained[expert.name] = train_expert(
+            expert.training(config.training),
+            examples[expert.name],
+            base=config.base,
+            directory=config.experts_dir / expert.name,
+            force=force,
+            progress=watcher.progress,
+        )
         watcher.end(expert.name, trained[expert.name])
     return trained
 
@@ -72,23 +122,3 @@ async def score_experts(
                 after=own.scores[name],
             )
     return records
-
-
-def _train(
-    config: RunConfig, expert: ExpertConfig, watcher: TrainingWatcher, *, force: bool
-) -> Expert:
-    training = expert.training(config.training)
-    examples = load_examples(
-        expert.data,
-        num=expert.num_examples,
-        seed=training.seed,
-        skills=built_in_skills(),
-    )
-    return train_expert(
-        training,
-        examples,
-        base=config.base,
-        directory=config.experts_dir / expert.name,
-        force=force,
-        progress=watcher.progress,
-    )
