@@ -27,9 +27,10 @@ from lora_qd.evaluation import Evaluator
 from lora_qd.factors import CoreSpace, weighted_sum
 from lora_qd.records import Cores, Member, Message, Proposal, Request, Split
 from lora_qd.runs.config import RunConfig, load_config, parse_config
-from lora_qd.runs.engines import open_engines
+from lora_qd.runs.engines import engine_settings, open_engines
 from lora_qd.runs.experts import load_experts
 from lora_qd.runs.loop import Budget, run_search
+from lora_qd.runs.members import adapter_writer
 from lora_qd.search import CycleQD
 from lora_qd.tasks.sandbox import Sandbox
 from lora_qd.tasks.tiny import tiny_tasks
@@ -236,8 +237,12 @@ async def main(options: argparse.Namespace, root: Path) -> None:
     adapters = load_experts(config)
     space = CoreSpace.of([a.task_vector for a in adapters.values()])
     experts = {s: space.project(a.task_vector) for s, a in adapters.items()}
+    settings, write = (
+        engine_settings(config, space.bases),
+        adapter_writer(space, config),
+    )
     start = time.perf_counter()
-    async with open_engines(config, space, root / "vllm.log") as engines:
+    async with open_engines(config, settings, write, root / "vllm.log") as engines:
         print(f"server up in {time.perf_counter() - start:.0f} s")
         await measure(
             Bench(config, engines, experts, np.random.default_rng(1)), options

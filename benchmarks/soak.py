@@ -18,8 +18,9 @@ from lora_qd.evaluation import Evaluator
 from lora_qd.factors import CoreSpace, weighted_sum
 from lora_qd.records import Member, Split
 from lora_qd.runs.config import load_config
-from lora_qd.runs.engines import open_engines
+from lora_qd.runs.engines import engine_settings, open_engines
 from lora_qd.runs.experts import load_experts
+from lora_qd.runs.members import adapter_writer
 from lora_qd.tasks.sandbox import Sandbox
 from lora_qd.tasks.tiny import tiny_tasks
 
@@ -75,9 +76,13 @@ async def soak(options: argparse.Namespace, directory: Path) -> None:
     rng = np.random.default_rng(1)
     rows: list[tuple[int, float, float]] = []
     before, directories = open_files(), set(temporary())
+    settings, write = (
+        engine_settings(config, space.bases),
+        adapter_writer(space, config),
+    )
     async with (
         Sandbox(config.sandbox_workers, num_remembered=100_000) as sandbox,
-        open_engines(config, space, directory / "vllm.log") as [engine],
+        open_engines(config, settings, write, directory / "vllm.log") as [engine],
     ):
         evaluator = Evaluator(
             [engine],

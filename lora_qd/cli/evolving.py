@@ -33,14 +33,19 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 
 
 def start(
-    config_path: Path, overrides: Sequence[str], *, run: Path | None, overwrite: bool
+    config_path: Path,
+    overrides: Sequence[str],
+    *,
+    run: Path | None,
+    overwrite: bool,
+    allow: bool = False,
 ) -> None:
     """Run a config in a free directory, or go on with the same run there."""
     _require_open_files()
     config = load_config(config_path, overrides)
     directory = RunDirectory(run or config.run)
     # Checked before anything is written, or of an earlier run deleted.
-    load_skills(config)
+    load_skills(config, allow=allow)
     adapters = load_experts(config)
     with directory.lock():
         is_replaced = overwrite or not directory.is_run
@@ -54,7 +59,7 @@ def start(
         _evolve(config, adapters, directory)
 
 
-def go_on(run: Path, *, children: str | None) -> None:
+def go_on(run: Path, *, children: str | None, allow: bool = False) -> None:
     """Go on with a run from its own config, perhaps with more children."""
     _require_open_files()
     directory = RunDirectory(run)
@@ -69,7 +74,7 @@ def go_on(run: Path, *, children: str | None) -> None:
         config = with_children(before, children) if children else before
         require_same_search(directory, before, config)
         _require_unfinished(directory, config)
-        load_skills(config)
+        load_skills(config, allow=allow)
         _evolve(config, load_experts(config), directory)
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from lora_qd.cli.run_verbs import run_verbs
+from lora_qd.cli.skill_verbs import Allow, Json, skill_verbs
 from lora_qd.errors import InputError, LoraQDError
 
 app = typer.Typer(
@@ -27,11 +28,8 @@ tiny = typer.Typer(
     help="The shipped tiny Llama.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(tiny, name="tiny")
-skills = typer.Typer(
-    help="The skills of a config.", no_args_is_help=True, rich_markup_mode=None
-)
-app.add_typer(skills, name="skills")
 app.add_typer(run_verbs)
+app.add_typer(skill_verbs)
 
 Config = Annotated[Path, typer.Option(help="The experiment's YAML file.")]
 Overrides = Annotated[
@@ -43,7 +41,6 @@ Adapters = Annotated[
     list[str],
     typer.Argument(help="PEFT directories, or Hub ids as owner/name[/folder][@rev]."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
 METHODS_HELP = (  # a test holds it to the table of methods, whose import is slow
     "linear, task-arithmetic, cat, slerp, ties, dare, dare-ties, della, breadcrumbs, "
     "knots, tsv-m or iso-c."
@@ -67,24 +64,20 @@ def train_experts(
     force: Annotated[
         bool, typer.Option("--force", help="Train again what is already trained.")
     ] = False,
+    allow_overlap: Annotated[
+        bool,
+        typer.Option(
+            "--allow-overlap",
+            help="Train although the data contain samples of validation or test.",
+        ),
+    ] = False,
+    allow: Allow = False,
 ) -> None:
     """Train one LoRA expert per skill with TRL."""
-    from lora_qd.cli.training import train
+    from lora_qd.cli.training import TrainOptions, train
 
-    train(config, overrides or [], force=force)
-
-
-@skills.command("check")
-def check_skills(
-    config: Config, overrides: Overrides = None, as_json: Json = False
-) -> None:
-    """Replay gold and empty answers to every sample of the published benchmarks.
-
-    Shows what is left out, and what does not score as it should; exits with 1 then.
-    """
-    from lora_qd.cli.skills import check
-
-    check(config, overrides or [], as_json=as_json)
+    options = TrainOptions(force=force, allow_overlap=allow_overlap, allow=allow)
+    train(config, overrides or [], options)
 
 
 @app.command()
@@ -111,15 +104,17 @@ def evolve(  # noqa: PLR0913 - its options
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the --dry-run as JSON.")
     ] = False,
+    allow: Allow = False,
 ) -> None:
     """Breed the experts by CycleQD and show the final table.
 
     Where the same run was interrupted, it goes on.
     """
     if dry_run:
-        from lora_qd.cli.planning import show_plan
+        from lora_qd.cli.planning import PlanOptions, show_plan
 
-        show_plan(config, overrides or [], device=device, as_json=as_json)
+        planned = PlanOptions(device=device, as_json=as_json, allow=allow)
+        show_plan(config, overrides or [], planned)
         return
     if device or as_json:
         raise InputError(
@@ -128,7 +123,7 @@ def evolve(  # noqa: PLR0913 - its options
         )
     from lora_qd.cli.evolving import start
 
-    start(config, overrides or [], run=run, overwrite=overwrite)
+    start(config, overrides or [], run=run, overwrite=overwrite, allow=allow)
 
 
 @app.command()
@@ -138,11 +133,12 @@ def resume(
         str | None,
         typer.Option(help="+200 for so many more children, or 1400 for all together."),
     ] = None,
+    allow: Allow = False,
 ) -> None:
     """Go on with an interrupted run, or extend a finished one."""
     from lora_qd.cli.evolving import go_on
 
-    go_on(run, children=children)
+    go_on(run, children=children, allow=allow)
 
 
 @app.command()

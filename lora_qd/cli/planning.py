@@ -3,25 +3,38 @@
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from lora_qd.runs.config import load_config
+from lora_qd.runs.consent import require_consent
 from lora_qd.runs.memory import MEMORY_SIZES, USABLE_SHARE
 from lora_qd.runs.plan import Plan, plan_run
 from lora_qd.runs.timing import LORA_FACTOR, REACHED, SCORED_PER_S
 from lora_qd.runs.workload import Pass
 
 
+@dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """What the command was told."""
+
+    device: str | None
+    as_json: bool
+    allow: bool = False
+    """Whether the user agrees to what the skills execute."""
+
+
 def show_plan(
-    config_path: Path, overrides: Sequence[str], *, device: str | None, as_json: bool
+    config_path: Path, overrides: Sequence[str], options: PlanOptions
 ) -> None:
     """Print what a run will need and take; nothing is written or started."""
-    plan = plan_run(load_config(config_path, overrides), device)
-    if as_json:
+    config = load_config(config_path, overrides)
+    require_consent(config, is_given=options.allow)
+    plan = plan_run(config, options.device)
+    if options.as_json:
         print(json.dumps(asdict(plan), indent=2))
         return
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)

@@ -18,7 +18,7 @@ from lora_qd.runs.skills import load_skills
 from lora_qd.store.run_directory import RunDirectory
 
 
-def reproduce_run(path: Path, out: Path | None) -> None:
+def reproduce_run(path: Path, out: Path | None, *, allow: bool = False) -> None:
     """Run a finished run again, or go on with that; then compare."""
     run = Run.open(path)
     directory = RunDirectory(out or path.with_name(f"{path.resolve().name}-reproduced"))
@@ -28,7 +28,7 @@ def reproduce_run(path: Path, out: Path | None) -> None:
             "with --run"
         )
     experts = require_reproducible(run)
-    load_skills(run.config)
+    load_skills(run.config, allow=allow)
     for line in other_versions(run):
         console.print(f"Another version here: {line}", soft_wrap=True)
     config = repeated(run.config, directory.path)

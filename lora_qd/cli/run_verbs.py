@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
+from lora_qd.cli.skill_verbs import Allow, Json
+
 run_verbs = typer.Typer(rich_markup_mode=None)
 
 RunPath = Annotated[Path, typer.Argument(help="The run's directory.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
 
 
 @run_verbs.command()
@@ -79,6 +80,7 @@ def reproduce(
         Path | None,
         typer.Option("--run", help="Where to run it again; default: RUN-reproduced."),
     ] = None,
+    allow: Allow = False,
 ) -> None:
     """Run a finished run again from its manifest and compare the two.
 
@@ -86,7 +88,7 @@ def reproduce(
     """
     from lora_qd.cli.reproducing import reproduce_run
 
-    reproduce_run(run, out)
+    reproduce_run(run, out, allow=allow)
 
 
 @run_verbs.command()

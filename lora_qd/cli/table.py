@@ -19,11 +19,13 @@ def print_results(console: Console, results: Results) -> None:
     for row in results.rows:
         style = "green" if row.mean.mean == best else None
         scores = [str(row.by_skill[skill]) for skill in results.skills]
-        retained = [str(row.by_skill[skill]) for skill in results.retention]
+        retained = results.retained(row)
         table.add_row(row.name, *scores, str(row.mean), *retained, style=style)
     console.print(table)
     if results.retention:
         names = ", ".join(results.retention)
-        console.print(f"{names}: never optimised; shows what the base could do before.")
+        console.print(
+            f"{names}: never optimised; in parentheses the share of the base's score."
+        )
     for sentence in results.costs.sentences() if results.costs else ():
         console.print(sentence, soft_wrap=True)

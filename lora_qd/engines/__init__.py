@@ -6,6 +6,7 @@ not belong here: prompts, scoring, the search, or how an adapter directory is wr
 
 from lora_qd.engines.attached_server import AttachedServer
 from lora_qd.engines.canary import check_effect
+from lora_qd.engines.endpoint import ChatEndpoint
 from lora_qd.engines.engine import Engine, ProbedEngine
 from lora_qd.engines.fake import FakeEngine
 from lora_qd.engines.server_settings import ServerSettings
@@ -15,6 +16,7 @@ from lora_qd.engines.vllm_server import VllmServer
 
 __all__ = [
     "AttachedServer",
+    "ChatEndpoint",
     "Engine",
     "FakeEngine",
     "ProbedEngine",

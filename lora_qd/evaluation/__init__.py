@@ -3,12 +3,16 @@
 from lora_qd.evaluation.evaluator import Evaluation, Evaluator
 from lora_qd.evaluation.groups import task_group
 from lora_qd.evaluation.intervals import Interval, mean_interval, wilson_interval
+from lora_qd.evaluation.paired import Difference, paired_difference, paired_mean
 
 __all__ = [
+    "Difference",
     "Evaluation",
     "Evaluator",
     "Interval",
     "mean_interval",
+    "paired_difference",
+    "paired_mean",
     "task_group",
     "wilson_interval",
 ]

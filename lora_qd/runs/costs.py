@@ -3,7 +3,7 @@
 from dataclasses import astuple, dataclass
 
 from lora_qd.records import StageSeconds, Usage
-from lora_qd.runs.config import EngineConfig
+from lora_qd.runs.measure_config import EngineConfig
 from lora_qd.store.ledger import Ledger
 
 

@@ -5,36 +5,34 @@ The one place that names vLLM's engine.
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from lora_qd.engines import AttachedServer, ServerSettings, VllmEngine, VllmServer
+from lora_qd.engines.loaded_adapters import WriteAdapter
 from lora_qd.errors import InputError
 from lora_qd.evaluation import task_group
-from lora_qd.factors import CoreSpace
-from lora_qd.runs.config import EngineConfig, RunConfig
-from lora_qd.runs.members import adapter_writer
+from lora_qd.runs.measure_config import EngineConfig, MeasureConfig
 
 
 @asynccontextmanager
 async def open_engines(
-    config: RunConfig, space: CoreSpace, log: Path
+    config: MeasureConfig, settings: ServerSettings, write: WriteAdapter, log: Path
 ) -> AsyncIterator[tuple[VllmEngine, ...]]:
-    """Bring up every server of the run, all at once, and yield an engine for each.
+    """Bring up every server of a config, all at once, and yield an engine for each.
 
     Args:
-        config: the run's.
-        space: in which its members live.
+        config: says how many, or where they are.
+        settings: what each serves.
+        write: turns members into adapters.
         log: where vLLM writes; the second server's log has a 1 in its name, and so on.
 
     Raises:
         EngineError: a server does not come up, or is not the one that is wanted.
         InputError: there are fewer accelerators than the config wants.
     """
-    settings = engine_settings(config, space)
-    write = adapter_writer(space, config)
     async with AsyncExitStack() as stack:
         servers = _servers(config.engine, settings, log)
         for server in servers:
@@ -46,15 +44,23 @@ async def open_engines(
         yield tuple([await stack.enter_async_context(e) for e in engines])
 
 
-def engine_settings(config: RunConfig, space: CoreSpace) -> ServerSettings:
-    """Return how vLLM serves the run's base and members."""
+def engine_settings(
+    config: MeasureConfig, modules: Iterable[str], *, rank: int | None = None
+) -> ServerSettings:
+    """Return how vLLM serves a config's base, and members that change ``modules``.
+
+    Args:
+        config: names the base and the engine's settings.
+        modules: by their full names.
+        rank: the adapters' largest; by default the config's ``serve_rank``.
+    """
     engine = config.engine
     return ServerSettings(
         model=config.base,
-        lora_target_modules=tuple(sorted({m.rpartition(".")[2] for m in space.bases})),
+        lora_target_modules=tuple(sorted({m.rpartition(".")[2] for m in modules})),
         # A slot for each candidate that is there, so that none is evicted in use.
         max_loras=engine.max_loras + engine.ahead,
-        max_lora_rank=engine.serve_rank,
+        max_lora_rank=rank or engine.serve_rank,
         dtype=engine.dtype,
         quantization=engine.quantization,
         max_model_len=engine.max_model_len,

@@ -193,7 +193,7 @@ async def _finish(run: _Run) -> Results:
         named["best bred member"] = bred
     named[AGGREGATE] = aggregate
     run.watcher.stage("Scoring the final table on the test split")
-    tasks = [*config.skills, *config.retention]
+    tasks = list(config.all_skills)
     rows = await asyncio.gather(*(finals.test(n, m, tasks) for n, m in named.items()))
     run.keep_usage()
     served = {AGGREGATE: aggregate, BALANCED: bred or merge, **elites}

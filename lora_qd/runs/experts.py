@@ -63,7 +63,7 @@ def load_experts(config: RunConfig) -> dict[str, ExpertAdapter]:
         adapter = load_adapter(path)
         record = _record(path)
         _check_base(path, adapter, record, config)
-        _check_shapes(path, adapter, shapes)
+        check_shapes(path, adapter.task_vector, shapes)
         experts[skill] = ExpertAdapter(
             adapter.task_vector,
             adapter.rank,
@@ -101,10 +101,15 @@ def _check_base(
         )
 
 
-def _check_shapes(path: Path, adapter: Adapter, shapes: BaseShapes) -> None:
+def check_shapes(path: Path, task_vector: TaskVector, shapes: BaseShapes) -> None:
+    """Refuse the adapter in ``path`` unless it fits the base.
+
+    Raises:
+        InputError: a module has another shape there, or does not exist.
+    """
     if shapes is None:  # a Hub id: vLLM checks when it loads the adapter
         return
-    for module, update in adapter.task_vector.items():
+    for module, update in task_vector.items():
         if shapes.get(module) != update.shape:
             fact = f"{module!r} has shape {update.shape} in the adapter"
             base = shapes.get(module)

@@ -43,7 +43,7 @@ def about(config: RunConfig) -> dict[str, Any]:
 
 def sample_hashes(config: RunConfig, tasks: Mapping[str, Task]) -> dict[str, str]:
     """Return what identifies the samples of every skill and split that is read."""
-    names = (*config.skills, *config.retention)
+    names = config.all_skills
     sources = {f"{n}/source": task.sha256 for n, task in published(tasks).items()}
     return sources | {
         f"{name}/{split}": _samples_hash(tasks[name], split)

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lora_qd.errors import InputError
-from lora_qd.factors import CoreSpace
+from lora_qd.factors import CoreSpace, TaskVector
 from lora_qd.records import Member
 from lora_qd.runs.config import RunConfig, load_config
 from lora_qd.runs.lineage import open_lineage
+from lora_qd.runs.measure_config import MeasureConfig
 from lora_qd.runs.results import load_results
 from lora_qd.store.adapters import (
     CONFIG_NAME,
@@ -31,20 +32,27 @@ def adapter_writer(
     It truncates to the serve rank, writes a PEFT directory below the one that it is
     handed, and returns that directory's name: the hash of the adapter's content.
     """
-    engine = config.engine
+    rank = config.engine.serve_rank
 
     def write(member: Member, directory: Path) -> str:
-        update = space.materialise(member.cores, rank=engine.serve_rank).task_vector
-        weights = adapter_bytes(update, dtype=engine.dtype)
-        name = adapter_name(weights)
-        path = directory / name
-        # Not atomic and not synced: the engine is told only after this returns.
-        path.mkdir(parents=True, exist_ok=True)
-        (path / WEIGHTS_NAME).write_bytes(weights)
-        (path / CONFIG_NAME).write_bytes(adapter_config(update, config.base))
-        return name
+        update = space.materialise(member.cores, rank=rank).task_vector
+        return write_for_engine(update, directory, config)
 
     return write
+
+
+def write_for_engine(update: TaskVector, directory: Path, config: MeasureConfig) -> str:
+    """Write a PEFT directory below ``directory``; return its name, its content's hash.
+
+    Not atomic and not synced: the engine is told only after this returns.
+    """
+    weights = adapter_bytes(update, dtype=config.engine.dtype)
+    name = adapter_name(weights)
+    path = directory / name
+    path.mkdir(parents=True, exist_ok=True)
+    (path / WEIGHTS_NAME).write_bytes(weights)
+    (path / CONFIG_NAME).write_bytes(adapter_config(update, config.base))
+    return name
 
 
 class RunMembers:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lora_qd.errors import InputError
-from lora_qd.runs.config import EngineConfig
+from lora_qd.runs.measure_config import EngineConfig
 from lora_qd.store.decoder import Decoder
 
 NUM_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}

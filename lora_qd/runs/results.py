@@ -45,6 +45,20 @@ class Results:
     notes: Mapping[str, str]
     """Seed, processor, versions, seconds: what a reader needs to repeat it."""
 
+    def retained(self, row: Row) -> list[str]:
+        """Return the scores on the retention skills, each as a share of the base's."""
+        base = next((each for each in self.rows if each.member == "base"), None)
+        return [retained_cell(row.by_skill, base, skill) for skill in self.retention]
+
+
+def retained_cell(
+    by_skill: Mapping[str, Interval], base: Row | None, skill: str
+) -> str:
+    """Return a score, and what share of the base's it is where that is above 0."""
+    whole = base.by_skill[skill].mean if base else 0.0
+    share = f" ({by_skill[skill].mean / whole:.0%})" if whole else ""
+    return f"{by_skill[skill]}{share}"
+
 
 def row(
     name: str,
@@ -105,18 +119,16 @@ def _costs(raw: Mapping[str, Any]) -> Costs:
 
 def markdown(results: Results) -> str:
     """Return the table as Markdown, with the run's notes below it."""
-    columns = [*results.skills, *results.retention]
     heads = ["", *results.skills, "**mean**", *results.retention, "energy dropped"]
     lines = [_line(heads), _line(["---"] * len(heads))]
     for r in results.rows:
-        cells = {c: str(r.by_skill[c]) for c in columns}
         lines.append(
             _line(
                 [
                     r.name,
-                    *(cells[s] for s in results.skills),
+                    *(str(r.by_skill[s]) for s in results.skills),
                     f"**{r.mean}**",
-                    *(cells[s] for s in results.retention),
+                    *results.retained(r),
                     f"{r.dropped_energy:.1%}",
                 ]
             )

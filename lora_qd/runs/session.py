@@ -10,8 +10,9 @@ from lora_qd.evaluation import Evaluator, task_group
 from lora_qd.factors import CoreSpace
 from lora_qd.records import Cores, Member, Split
 from lora_qd.runs.config import RunConfig
-from lora_qd.runs.engines import open_engines
+from lora_qd.runs.engines import engine_settings, open_engines
 from lora_qd.runs.experts import Span
+from lora_qd.runs.members import adapter_writer
 from lora_qd.runs.skills import open_skills
 from lora_qd.search.breeding import expert_member
 from lora_qd.tasks.task import Task, single_turn
@@ -47,9 +48,10 @@ async def open_session(
         SandboxError: there is no working sandbox.
     """
     space, experts = span.space, span.experts
+    settings = engine_settings(config, space.bases)
     async with (
         open_skills(config) as tasks,
-        open_engines(config, space, log) as engines,
+        open_engines(config, settings, adapter_writer(space, config), log) as engines,
     ):
         async with task_group() as group:
             for engine in engines:

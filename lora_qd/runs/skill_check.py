@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 from lora_qd.errors import SandboxError
 from lora_qd.evaluation import task_group
-from lora_qd.records import Sample, Split
-from lora_qd.runs.config import RunConfig
+from lora_qd.records import Message, Sample, Split
+from lora_qd.runs.measure_config import MeasureConfig
 from lora_qd.runs.skills import SPLITS, open_skills, published
-from lora_qd.tasks.published import PublishedTask, Turn, replay
+from lora_qd.tasks.published import NothingToSayError, PublishedTask, Turn, replay
 
 _MOST_AT_ONCE = 16
+_NUM_PROMPTS = 3
+_FEW_SAMPLES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class SkillCheck:
     """Ids of samples to which the benchmark has no answer of its own."""
     empty_passes: Sequence[str]
     """Ids of samples that an empty answer does not score 0 on."""
+    prompts: Sequence[Sequence[Message]]
+    """What a candidate is asked, of the first samples."""
 
     @property
     def is_sound(self) -> bool:
@@ -40,9 +44,24 @@ class SkillCheck:
         most = 0.05 * (self.num_samples - len(self.no_gold))
         return len(self.gold_failures) <= most and not self.empty_passes
 
+    @property
+    def warnings(self) -> list[str]:
+        """What makes scores of this skill weak, one line each."""
+        few = [
+            f"{num} {split}"
+            for split, num in self.num_by_split.items()
+            if num < _FEW_SAMPLES
+        ]
+        if not few:
+            return []
+        return [
+            f"few samples: {', '.join(few)}; a score of {_FEW_SAMPLES} has an interval "
+            "of +-0.2, so add rows or change the shares"
+        ]
 
-async def check_skills(config: RunConfig) -> list[SkillCheck]:
-    """Replay gold and empty answers to every published sample that ``config`` names.
+
+async def check_skills(config: MeasureConfig) -> list[SkillCheck]:
+    """Replay gold and empty answers to every sample that is not generated.
 
     Raises:
         InputError: the source of a skill is wrong.
@@ -62,6 +81,8 @@ async def _check(task: PublishedTask) -> SkillCheck:
                 score = await replay(task, sample, turns)
             except SandboxError as error:  # one sample's fault: the others go on
                 return math.nan, str(error)
+            except NothingToSayError:  # it is to choose, and has no preference
+                return math.nan, ""
             return score.value, score.reason
 
     async with task_group() as group:
@@ -86,4 +107,5 @@ async def _check(task: PublishedTask) -> SkillCheck:
         },
         no_gold=[name for name in results if not gold[name]],
         empty_passes=[name for name, (_, (value, _)) in results.items() if value > 0],
+        prompts=[task.opening(s) for s in task.all_samples[:_NUM_PROMPTS]],
     )

@@ -54,7 +54,7 @@ def serve_settings(
     for name in members.results.members:
         modules[name] = directory / name
         members.export(name, modules[name])
-    settings = engine_settings(members.config, members.space)
+    settings = engine_settings(members.config, members.space.bases)
     return replace(settings, lora_modules=modules, address=(HOST, port))
 
 

@@ -33,6 +33,22 @@ def base_shapes(base: str) -> BaseShapes:
     return shapes or None
 
 
+def context_of(base: str) -> int | None:
+    """Return the most tokens that a base on this disk was made for; None if unknown.
+
+    Raises:
+        InputError: a local directory holds no model, or a path does not exist.
+    """
+    directory = local_directory(base)
+    if directory is None:
+        return None
+    try:
+        config = json.loads((directory / "config.json").read_text())
+        return int(config["max_position_embeddings"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def local_directory(base: str) -> Path | None:
     """Return the directory of a base on this disk; None for a Hub id.
 

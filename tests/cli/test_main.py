@@ -108,7 +108,7 @@ def test_an_unknown_key_is_one_line(tmp_path):
 def test_an_unknown_skill_is_one_line(tmp_path):
     config = write_config(tmp_path, skills=["code", "knitting"])
     line = refusal("evolve", "--config", config)
-    assert "expected skills out of agentbench-db, " in line
+    assert "expected a skill out of agentbench-db, " in line
     assert "knitting" in line
 
 

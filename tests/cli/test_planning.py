@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from lora_qd.cli.planning import show_plan
+from lora_qd.cli.planning import PlanOptions, show_plan
 from tests.cli.test_main import TINY, loraqd, refusal, write_config
 
 
@@ -32,7 +32,7 @@ def test_a_dry_run_shows_memory_work_time_and_price_and_writes_nothing(tmp_path)
 
 
 def test_a_plan_without_a_price_says_how_to_give_it(tmp_path, capsys):
-    show_plan(write_config(tmp_path), [], device="l40s", as_json=False)
+    show_plan(write_config(tmp_path), [], PlanOptions(device="l40s", as_json=False))
     printed = capsys.readouterr().out
     assert "Price: say engine.price_per_hour=" in printed
     assert "l40s: 48 GB" in printed

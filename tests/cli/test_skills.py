@@ -1,10 +1,11 @@
 """``loraqd skills check``: whether a skill measures what it should."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from lora_qd.cli.skills import check
+from lora_qd.cli.skills import CheckOptions, check
 from lora_qd.errors import InputError
 from lora_qd.runs.config import load_config
 from tests.cli.test_main import loraqd, refusal, write_config
@@ -12,6 +13,12 @@ from tests.tasks.agentbench.tables import ROWS, change, write
 from tests.tasks.coding.problems import HUMANEVAL
 
 WRONG = change("Wrong", "INSERT", "DELETE FROM `my pets`", [["x", "y", "z"]])
+
+
+def of_config(path, **options):
+    """Return the options of a check of all skills of a config."""
+    plain = {"files": (), "base": None, "overrides": (), "allow": False}
+    return CheckOptions(config=Path(path), as_json=False, **(plain | options))
 
 
 def config_of(tmp_path, rows, **more):
@@ -47,8 +54,8 @@ def test_gold_answers_that_fail_are_listed_and_end_with_1(tmp_path):
 
 def test_built_in_skills_need_no_check(tmp_path):
     config = write_config(tmp_path)
-    with pytest.raises(InputError, match="a published benchmark among the skills"):
-        check(config, [], as_json=False)
+    with pytest.raises(InputError, match="a skill that is not generated in"):
+        check(of_config(config))
 
 
 @pytest.mark.parametrize(
@@ -64,13 +71,13 @@ def test_built_in_skills_need_no_check(tmp_path):
 def test_wrong_benchmarks_are_one_line(tmp_path, benchmarks, message):
     config = config_of(tmp_path, ROWS, benchmarks=benchmarks)
     with pytest.raises(InputError, match=message):
-        check(config, [], as_json=False)
+        check(of_config(config))
 
 
 def test_a_damaged_line_is_named(tmp_path):
     config = config_of(tmp_path, [*ROWS, '{"description": '])
     with pytest.raises(InputError, match=f"pets.jsonl, line {len(ROWS) + 1}: "):
-        check(config, [], as_json=False)
+        check(of_config(config))
 
 
 def test_a_source_with_another_hash_is_refused(tmp_path):

@@ -104,7 +104,7 @@ def test_a_bad_config_names_every_misfit_in_one_line(tmp_path, changes, message)
 def test_a_missing_key_is_named(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text("base: b\n")
-    with pytest.raises(InputError, match="run: Field required.*skills: Field required"):
+    with pytest.raises(InputError, match="skills: Field required.*run: Field required"):
         load_config(path)
 
 

@@ -92,11 +92,24 @@ def test_a_new_field_may_not_change_until_somebody_says_so(finished):
     sections = {key.split(".")[0] for key in fixed}
     free = {"base", "run", "experts_dir", "experts", "training", "finalists"}
     free |= {"sandbox_workers", "systems", "allow_other_quantization"}
+    free |= {"own_skills"}  # there are none here
     assert sections == set(RunConfig.model_fields) - free
     in_search = {f"search.{name}" for name in type(finished.search).model_fields}
     assert {k for k in fixed if k.startswith("search.")} == in_search - {
         "search.children"
     }
+
+
+def test_a_skill_of_ones_own_may_not_change(finished):
+    skill = {"data": {"path": "x.jsonl"}, "prompt": "p", "answer": "a"}
+    scorers = [{"kind": "exact"}, {"kind": "numeric"}]
+    before, after = (
+        changed(finished, own_skills={"x": skill | {"scorer": scorer}})
+        for scorer in scorers
+    )
+    run = RunDirectory(finished.run)
+    with pytest.raises(InputError, match=r"own_skills\.x\.scorer\.kind"):
+        require_same_search(run, before, after)
 
 
 def test_a_run_is_never_made_shorter(finished):

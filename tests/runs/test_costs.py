@@ -3,8 +3,8 @@
 import pytest
 
 from lora_qd.records import Score, Split, StageSeconds, Usage
-from lora_qd.runs.config import EngineConfig
 from lora_qd.runs.costs import run_costs, spent
+from lora_qd.runs.measure_config import EngineConfig
 from lora_qd.store.ledger import Ledger
 
 TOLD = {"code": {"s": Score(1.0, num_prompt_tokens=30, num_tokens=5)}}

@@ -7,7 +7,7 @@ import pytest
 
 from lora_qd.errors import InputError
 from lora_qd.factors import CoreSpace, LowRank
-from lora_qd.runs.config import EngineConfig
+from lora_qd.runs.measure_config import EngineConfig
 from lora_qd.runs.memory import (
     AdaptedModule,
     kv_bytes_per_token,

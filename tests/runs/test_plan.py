@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 from lora_qd.engines.chat import ChatFormat
 from lora_qd.errors import InputError
 from lora_qd.records import Message, Sample, Split
-from lora_qd.runs.config import EngineConfig, load_config, parse_config
+from lora_qd.runs.config import load_config, parse_config
+from lora_qd.runs.measure_config import EngineConfig
 from lora_qd.runs.plan import device_of, plan_run, price_of
 from lora_qd.runs.skills import built_in_skills
 from lora_qd.runs.timing import DEVICES, REACHED, Cost, time_run

@@ -1,6 +1,7 @@
 """The final table: written, read back, printed."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -30,6 +31,21 @@ def test_the_costs_are_told_in_plain_words():
     assert "wait 0.25 s, materialise 0.50 s, load 0.75 s, generate 1.00 s" in text
     assert "busy 90% of 1.0 minutes, 2 restarts" in text
     assert "- Money: 0.25" in text
+
+
+def test_retention_is_told_as_a_share_of_the_base():
+    skills = ("code", "shell")
+    before = {"code": [1.0], "shell": [1.0], "general": [1.0, 1.0, 1.0, 1.0]}
+    after = before | {"general": [1.0, 1.0, 1.0, 0.0]}
+    rows = (row("base", "base", before, skills), row("best", "m-1", after, skills))
+    whole = replace(results(), rows=rows)
+    assert whole.retained(rows[1]) == ["0.75 [0.30, 0.95] (75%)"]
+    assert "(75%)" in markdown(whole)
+    assert replace(whole, rows=rows[1:]).retained(rows[1]) == ["0.75 [0.30, 0.95]"]
+
+
+def test_a_base_that_knew_nothing_has_nothing_to_lose():
+    assert results().retained(results().rows[0]) == ["0.00 [0.00, 0.66]"]
 
 
 def test_the_mean_leaves_out_what_is_only_retained():
