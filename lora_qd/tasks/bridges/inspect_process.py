@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 from lora_qd.errors import InputError, MissingExtraError
 from lora_qd.records import Completion, Generate, Message, Request
@@ -37,6 +38,27 @@ class _Group:
     error: BaseException | None = None
     """What the candidate's engine raised."""
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether anybody waits for a result."""
+        return not all(result.done() for result in self.results.values())
+
+
+class Child(NamedTuple):
+    """A running process that has loaded the task."""
+
+    peer: Peer
+    scratch: tempfile.TemporaryDirectory[str]
+    """Where Inspect writes its logs, traces and caches."""
+    samples: Sequence[dict[str, str]]
+    """Id, input and target of each."""
+
+    async def stop(self) -> str:
+        """End it, delete its files, and return the last line of its log."""
+        reason = await self.peer.stop()
+        self.scratch.cleanup()
+        return reason
+
 
 class InspectProcess:
     """Solves and scores samples in Inspect; many callers, one evaluation at a time.
@@ -50,8 +72,8 @@ class InspectProcess:
         self._settings = settings
         self._numbers = count()
         self._groups: dict[int, _Group] = {}
-        self._pending: dict[Generate, _Group] = {}
-        self._peer: Peer | None = None
+        self._pending: list[_Group] = []
+        self._child: Child | None = None
         self._reader: asyncio.Task[None] | None = None
         self._flush: asyncio.Task[None] | None = None
 
@@ -63,7 +85,7 @@ class InspectProcess:
         Raises:
             InputError: the task's own code fails, or its process ends.
         """
-        group = self._pending.setdefault(generate, _Group(generate))
+        group = self._group_of(sample, generate)
         result = asyncio.get_running_loop().create_future()
         group.results[sample] = result
         if self._flush is None:
@@ -71,8 +93,8 @@ class InspectProcess:
         try:
             return dict(await result)
         finally:
-            if all(each.done() for each in group.results.values()):
-                for call in group.calls:  # nobody waits for these any more
+            if not group.is_awaited:
+                for call in group.calls:
                     call.cancel()
 
     async def close(self) -> None:
@@ -81,58 +103,78 @@ class InspectProcess:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._peer is not None:
-            await self._peer.stop()
-        self._peer = self._reader = self._flush = None
-        self._fail_all("was closed")
+        if self._child is not None:
+            await self._child.stop()
+        self._child = self._reader = self._flush = None
+        left = [*self._groups.values(), *self._pending]
+        self._groups, self._pending = {}, []
+        self._fail(left, self._failure("was closed"))
+
+    def _group_of(self, sample: str, generate: Generate) -> _Group:
+        """Return the candidate's pending group; another, if the sample is in it."""
+        for group in self._pending:
+            if group.generate == generate and sample not in group.results:
+                return group
+        self._pending.append(_Group(generate))
+        return self._pending[-1]
 
     async def _send_pending(self) -> None:
-        """Send what has come together as one evaluation."""
+        """Send what has come together as one evaluation, until there is no more."""
         try:
-            await asyncio.sleep(_PATIENCE_S)
-            if self._peer is None:
-                self._peer, _ = await started(self._settings)
-                self._reader = asyncio.create_task(self._read(self._peer))
-            groups = {next(self._numbers): each for each in self._pending.values()}
-            self._pending = {}
-            self._groups |= groups
-            wanted = [
-                {"group": number, "ids": list(group.results)}
-                for number, group in groups.items()
-            ]
-            await self._peer.send(packed({"op": "evaluate", "groups": wanted}))
-        except (InputError, PeerDied) as error:
-            self._fail_all(str(error) or "ended")
+            while self._pending:
+                await asyncio.sleep(_PATIENCE_S)
+                child = await self._running()
+                pending, self._pending = self._pending, []
+                groups = {next(self._numbers): g for g in pending if g.is_awaited}
+                self._groups |= groups
+                wanted = [
+                    {"group": number, "ids": list(group.results)}
+                    for number, group in groups.items()
+                ]
+                await child.peer.send(packed({"op": "evaluate", "groups": wanted}))
+        except Exception as error:  # noqa: BLE001 - raised to those who wait
+            has_died = isinstance(error, PeerDied)
+            pending, self._pending = self._pending, []
+            self._fail(pending, self._failure("ended") if has_died else error)
         finally:
             self._flush = None
 
-    async def _read(self, peer: Peer) -> None:
+    async def _running(self) -> Child:
+        if self._child is None:
+            self._child = await started(self._settings)
+            self._reader = asyncio.create_task(self._read(self._child))
+        return self._child
+
+    async def _read(self, child: Child) -> None:
         """Take messages until the process ends."""
         with contextlib.suppress(PeerDied):
             while True:
-                message = await peer.read(_FOREVER_S)
+                message = await child.peer.read(_FOREVER_S)
                 group = self._groups.get(message["group"])
                 if group is None:
                     continue
                 if message["op"] == "generate":
-                    call = asyncio.create_task(self._answer(peer, group, message))
+                    call = asyncio.create_task(self._answer(child.peer, group, message))
                     group.calls.add(call)
                     call.add_done_callback(group.calls.discard)
                 else:
                     del self._groups[message["group"]]
                     self._deliver(group, message)
-        reason = await peer.stop()
-        self._peer = None
-        self._fail_all(f"ended: {reason}")
+        reason = await child.stop()
+        self._child = None
+        lost, self._groups = self._groups, {}
+        self._fail(lost.values(), self._failure(f"ended: {reason}"))
 
     async def _answer(self, peer: Peer, group: _Group, call: dict[str, Any]) -> None:
         answer: dict[str, Any] = {"op": "answer", "call": call["call"]}
         try:
-            [said] = await group.generate([_request(call)])
-            answer |= _plain(said)
-        except asyncio.CancelledError:
-            answer["error"] = "nobody waits for it"
-        except Exception as error:  # noqa: BLE001 - raised to those who wait
+            if group.is_awaited:
+                [said] = await group.generate([_request(call)])
+                answer |= _plain(said)
+            else:  # nor does its member need to be there any more
+                answer["error"] = "nobody waits for it"
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
+            # Raised to those who wait; a cancelled call has none.
             group.error = group.error or error
             answer["error"] = type(error).__name__
         with contextlib.suppress(PeerDied):
@@ -143,19 +185,20 @@ class InspectProcess:
         for sample, result in group.results.items():
             if result.done():
                 continue
-            if group.error is not None:
+            if isinstance(group.error, asyncio.CancelledError):
+                result.cancel()
+            elif group.error is not None:
                 result.set_exception(group.error)
             elif sample in scores:
                 result.set_result(scores[sample])
             else:
-                reason = message.get("error", "it drew other samples this time")
+                reason = message.get("error", "drew other samples this time")
                 result.set_exception(self._failure(reason))
 
-    def _fail_all(self, reason: str) -> None:
-        groups = [*self._groups.values(), *self._pending.values()]
-        self._groups, self._pending = {}, {}
+    def _fail(self, groups: Iterable[_Group], error: Exception) -> None:
         for group in groups:
-            self._deliver(group, {"error": reason})
+            group.error = group.error or error
+            self._deliver(group, {})
 
     def _failure(self, reason: str) -> InputError:
         return InputError(
@@ -164,8 +207,8 @@ class InspectProcess:
         )
 
 
-async def started(settings: InspectSettings) -> tuple[Peer, Sequence[dict[str, str]]]:
-    """Return a process that has loaded the task, and the task's samples.
+async def started(settings: InspectSettings) -> Child:
+    """Return a process that has loaded the task.
 
     Raises:
         InputError: the task cannot be loaded, or cannot be a skill here.
@@ -173,20 +216,30 @@ async def started(settings: InspectSettings) -> tuple[Peer, Sequence[dict[str, s
     """
     if find_spec("inspect_ai") is None:
         raise MissingExtraError(f"the skill inspect:{settings.task}", "inspect")
-    peer = await Peer.start(_COMMAND)
+    prefix = "loraqd-inspect-"
+    scratch = tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True)
+    order = settings.model_dump(mode="json") | {
+        "is_file": settings.runs_python,
+        "scratch": scratch.name,
+    }
     try:
-        order = settings.model_dump(mode="json")
+        peer = await Peer.start(_COMMAND)
+    except BaseException:
+        scratch.cleanup()
+        raise
+    child = Child(peer, scratch, [])
+    try:
         loaded = await peer.ask(packed(order), _START_S)
     except (PeerDied, TimeoutError) as error:
-        reason = await peer.stop()
+        reason = await child.stop()
         raise _refused(settings, f"got: {reason}") from error
     except BaseException:
-        await peer.stop()
+        await child.stop()
         raise
     if loaded["op"] == "refused":
-        await peer.stop()
+        await child.stop()
         raise _refused(settings, loaded["reason"])
-    return peer, loaded["samples"]
+    return child._replace(samples=loaded["samples"])
 
 
 def _refused(settings: InspectSettings, reason: str) -> InputError:

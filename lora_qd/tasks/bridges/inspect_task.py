@@ -79,6 +79,7 @@ class InspectTask:
             answer=result["answer"],
             num_prompt_tokens=result["num_prompt_tokens"],
             num_tokens=result["num_tokens"],
+            seconds=result["seconds"],
         )
 
     async def close(self) -> None:
@@ -92,9 +93,9 @@ def _load(settings_json: str) -> tuple[Sample, ...]:
     settings = InspectSettings.model_validate_json(settings_json)
 
     async def load() -> Sequence[dict[str, str]]:
-        peer, samples = await started(settings)
-        await peer.stop()
-        return samples
+        child = await started(settings)
+        await child.stop()
+        return child.samples
 
     with ThreadPoolExecutor(1) as thread:  # a loop may be running in this one
         loaded = thread.submit(lambda: asyncio.run(load())).result()

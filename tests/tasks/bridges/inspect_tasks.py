@@ -2,7 +2,13 @@
 
 from inspect_ai import Task, task
 from inspect_ai.dataset import Sample
-from inspect_ai.model import ChatMessageUser, ContentImage, ContentText
+from inspect_ai.model import (
+    ChatMessageUser,
+    ContentImage,
+    ContentText,
+    GenerateConfig,
+    get_model,
+)
 from inspect_ai.scorer import (
     Score,
     accuracy,
@@ -10,6 +16,7 @@ from inspect_ai.scorer import (
     match,
     mean,
     model_graded_qa,
+    multi_scorer,
     scorer,
 )
 from inspect_ai.solver import generate, multiple_choice, solver, system_message
@@ -117,3 +124,64 @@ def unscored():
     """Nothing that scores."""
     samples = [Sample(input="What?", target="that")]
     return Task(dataset=samples, solver=generate())
+
+
+@task
+def cached():
+    """Answers that Inspect is told to remember."""
+    samples = [Sample(input=f"Say word{n}", target=f"word{n}") for n in NUMBERS]
+    return Task(dataset=samples, solver=generate(cache=True), scorer=match("exact"))
+
+
+@task
+def equal():
+    """Two samples that are the same, asked three times each."""
+    samples = [Sample(input="Say word", target="word") for _ in range(2)]
+    return Task(dataset=samples, solver=generate(), scorer=match("exact"), epochs=3)
+
+
+@task
+def penalised():
+    """An option of decoding that our engines lack."""
+    samples = [Sample(input="What?", target="that")]
+    config = GenerateConfig(frequency_penalty=1.0)
+    return Task(dataset=samples, solver=generate(), scorer=match(), config=config)
+
+
+@task
+def sampled():
+    """Two draws of the same answer."""
+    samples = [Sample(input="Say word", target="word")]
+    draws = [solver_of_draw(), solver_of_draw()]
+    config = GenerateConfig(temperature=0.8)
+    return Task(dataset=samples, solver=draws, scorer=match("exact"), config=config)
+
+
+@solver
+def solver_of_draw():
+    """Ask the question by itself."""
+
+    async def solve(state, generate):
+        state.output = await get_model().generate(state.input)
+        return state
+
+    return solve
+
+
+@scorer(metrics=[accuracy()])
+def asking():
+    """Ask the candidate whether it is right."""
+
+    async def score(state, target):
+        await get_model().generate("Is it?")
+        return Score(value=1.0)
+
+    return score
+
+
+@task
+def self_graded(inner: bool = False):
+    """A scorer that asks the candidate, which nobody can tell beforehand."""
+    samples = [Sample(input="What?", target="that")]
+    grader = multi_scorer([asking()], "mean") if inner else asking()
+    return Task(dataset=samples, solver=generate(), scorer=grader)
