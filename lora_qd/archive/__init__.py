@@ -1,5 +1,6 @@
 """MAP-Elites archives over member ids. Looks inside no solution, touches no disk."""
 
+from lora_qd.archive.front import Hypervolume, ParetoFront
 from lora_qd.archive.grid import (
     AddStatus,
     ArchiveStats,
@@ -15,5 +16,7 @@ __all__ = [
     "Axis",
     "Elite",
     "GridArchive",
+    "Hypervolume",
+    "ParetoFront",
     "axes_from_experts",
 ]

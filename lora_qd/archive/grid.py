@@ -150,7 +150,7 @@ class GridArchive:
 
     def stats(self) -> ArchiveStats:
         """Return coverage, QD score and best objective."""
-        objectives = [elite.objective for elite in self.elites]
+        objectives = [elite.objective for elite in self._elite_by_index.values()]
         return ArchiveStats(
             num_elites=len(objectives),
             coverage=len(objectives) / self.num_cells,

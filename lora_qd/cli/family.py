@@ -3,16 +3,14 @@
 import json
 import sys
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
-from lora_qd.runs.ancestry import Ancestor, ancestors_of
+from lora_qd.runs.ancestry import Ancestor, ancestors_of, describe
 from lora_qd.runs.run import Run
 from lora_qd.store.ledger import mean
 
@@ -71,18 +69,3 @@ def _label(ancestor: Ancestor) -> Text:
     if operators:
         label.append(f"\n{operators}", style="not bold dim")
     return label
-
-
-def describe(recipe: Mapping[str, Any]) -> str:
-    """Return the operators of a child and what they drew, in one line."""
-    parts = []
-    for name, value in recipe.items():
-        if name == "rng":  # where the generator stood: for breeding again, not to read
-            continue
-        if isinstance(value, float):
-            parts.append(f"{name} {value:.3g}")
-        elif isinstance(value, list | tuple):
-            parts.append(f"{name} {', '.join(f'{one:.3g}' for one in value)}")
-        else:
-            parts.append(f"{name} {value}")
-    return "; ".join(parts)

@@ -131,11 +131,11 @@ class Ledger:
         with self._transaction():
             self._add_outcomes(member, split, outcomes, stages)
 
-    def children(self) -> list[ChildRow]:
-        """Return all children in the order of their birth."""
+    def children(self, start: int = 0) -> list[ChildRow]:
+        """Return the children from index ``start`` on, in the order of their birth."""
         with self._errors():
             rows = self._db.execute(
-                f"SELECT {_CHILD} FROM children ORDER BY idx"
+                f"SELECT {_CHILD} FROM children WHERE idx >= ? ORDER BY idx", (start,)
             ).fetchall()
         return [
             ChildRow(
@@ -187,22 +187,35 @@ class Ledger:
             values.setdefault(task, []).append(value)
         return values
 
-    def answers(self, member: str, split: Split, task: str) -> dict[str, str]:
-        """Return what ``member`` answered, by sample id."""
+    def outcomes(self, member: str, split: Split, task: str) -> dict[str, Score]:
+        """Return what ``member`` answered and what it scored, by sample id."""
         with self._errors():
             rows = self._db.execute(
-                "SELECT sample, answer FROM outcomes WHERE member = ? AND split = ? "
-                "AND task = ?",
+                "SELECT sample, value, reason, answer, num_prompt_tokens, num_tokens "
+                "FROM outcomes WHERE member = ? AND split = ? AND task = ?",
                 (member, split.value, task),
             ).fetchall()
-        return dict(rows)
+        return {sample: Score(*score) for sample, *score in rows}
 
-    def costs(self) -> list[Cost]:
-        """Return what every evaluation took, in the order of its commit."""
+    def measured(self, member: str) -> dict[str, list[str]]:
+        """Return the tasks that ``member`` was scored on, by split."""
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT DISTINCT split, task FROM outcomes WHERE member = ?", (member,)
+            ).fetchall()
+        tasks: dict[str, list[str]] = {}
+        for split, task in rows:
+            tasks.setdefault(split, []).append(task)
+        return tasks
+
+    def costs(self, start: int = 0) -> list[Cost]:
+        """Return what the evaluations from number ``start`` on took, as committed."""
         with self._errors():
             rows = self._db.execute(
                 "SELECT costs.*, sum(num_prompt_tokens), sum(num_tokens) FROM costs "
-                "JOIN outcomes USING (member, split) GROUP BY costs.rowid"
+                "JOIN outcomes USING (member, split) WHERE costs.rowid > ? "
+                "GROUP BY costs.rowid",
+                (start,),
             ).fetchall()
         return [
             Cost(member, Split(split), StageSeconds(*stages), num_prompt, num)
@@ -281,9 +294,11 @@ class Ledger:
         try:
             yield
         except sqlite3.Error as error:
+            remedy = "free space, or restore the file from a copy if it is damaged"
+            if "locked" in str(error):
+                remedy = "another program holds it: wait for that one, or end it"
             raise StoreError(
-                f"expected to use the ledger {self._path}, but got: {error}; free "
-                "space, or restore the file from a copy if it is damaged"
+                f"expected to use the ledger {self._path}, but got: {error}; {remedy}"
             ) from error
 
 

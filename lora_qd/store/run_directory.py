@@ -24,8 +24,9 @@ class RunDirectory:
         self.members = path / "members"
         self.results = path / "results.json"
         self.table = path / "results.md"
-        self.heatmaps = path / "archives.png"
         self.log = path / "vllm.log"
+        self.report = path / "report"
+        self.trackers = path / "trackers"
         self._lock_file = path / "lock"
 
     def genome(self, name: str) -> Path:

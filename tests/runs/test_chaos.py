@@ -22,11 +22,17 @@ ANSWERS_BETWEEN = 4
 """Kills are so many answers apart: what is asked must be answered some time."""
 
 
+def answers(ledger, member, skill):
+    """Return what a member answered, by sample."""
+    outcomes = ledger.outcomes(member, Split.SEARCH, skill)
+    return {sample: outcome.answer for sample, outcome in outcomes.items()}
+
+
 def told(run):
     """Return all that a run recorded of its members: parents, draws and answers."""
     with Ledger(run / "ledger.sqlite") as ledger:
         return [
-            (row, {s: ledger.answers(row.member, Split.SEARCH, s) for s in row.scores})
+            (row, {s: answers(ledger, row.member, s) for s in row.scores})
             for row in ledger.children()
         ]
 

@@ -174,7 +174,7 @@ def test_a_ledger_of_the_first_version_is_migrated_with_nothing_lost(
         assert (bred.parents, bred.recipe) == (("expert-code",), {"gain": 2.0})
         assert (bred.scores, bred.genome) == ({"code": 1.0}, None)
         assert ledger.values("00001-ab", Split.TEST) == {"code": [0.5]}
-        assert ledger.answers("expert-code", Split.SEARCH, "code")["b"] == "y"
+        assert ledger.outcomes("expert-code", Split.SEARCH, "code")["b"].answer == "y"
         assert [cost.stages.total for cost in ledger.costs()] == [1.5, 2.5]
         assert ledger.costs()[0].num_tokens == 6
         assert ledger.sessions() == []
