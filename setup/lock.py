@@ -33,7 +33,19 @@ TORCH = "torch==2.13.0"
 ALSO = ("hatchling", "editables", "six", "setuptools>=78.1.1,<81")
 """The first two build this package; vLLM needs the others from Python 3.12 on."""
 
-_SHARED_EXTRAS = ("plot", "sql", "skills", "lm-eval", "inspect", "dev")
+_SHARED_EXTRAS = (
+    "plot",
+    "watch",
+    "sql",
+    "skills",
+    "lm-eval",
+    "inspect",
+    "tensorboard",
+    "wandb",
+    "trackio",
+    "mlflow",
+    "dev",
+)
 
 MARKERS = {"intel-openmp": 'platform_machine == "x86_64"'}
 

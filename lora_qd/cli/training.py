@@ -48,7 +48,7 @@ def train(config_path: Path, overrides: Sequence[str], options: TrainOptions) ->
     examples = load_training(config)
     _check_overlap(examples, skills, is_allowed=options.allow_overlap)
     with _TrainingBar() as bar:
-        watcher = TrainingWatcher(bar.start, bar.progress, bar.end)
+        watcher = TrainingWatcher(bar.start, bar.progress, bar.end, bar.say)
         experts = train_experts(config, examples, watcher, force=options.force)
     unscored = [n for n, e in experts.items() if e.record.score_after is None]
     records = {name: expert.record for name, expert in experts.items()}
@@ -128,6 +128,10 @@ class _TrainingBar:
         self._bar.update(
             self._task, completed=step, total=total, loss=f"{loss:.3f}", visible=True
         )
+
+    def say(self, sentence: str) -> None:
+        """Print a sentence beside the line."""
+        console.print(sentence, soft_wrap=True, markup=False)
 
     def end(self, name: str, expert: Expert) -> None:
         """Say what became of the expert."""

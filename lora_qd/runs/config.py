@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, get_args
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from lora_qd.errors import InputError
 from lora_qd.experts.config import ExpertConfig, TrainingConfig
@@ -16,6 +16,9 @@ from lora_qd.tasks.own import load_skill
 from lora_qd.tasks.published.source import Strict
 from lora_qd.variation import CrossoverSettings, MutationForm, SelectionForm
 from lora_qd.variation.crossover import Granularity
+
+TrackerName = Literal["tensorboard", "wandb", "trackio", "mlflow"]
+"""A library that follows runs; its extra has the same name."""
 
 
 class SearchConfig(Strict):
@@ -120,12 +123,33 @@ class RunConfig(MeasureConfig):
     """Static merges: the experts' sum times each of these."""
     finalists: int = Field(default=12, ge=1)
     """Best bred members that are scored on validation."""
+    report_to: tuple[TrackerName, ...] = ()
+    """Trackers that `loraqd evolve` and `loraqd train-experts` report to: one name or
+    several of `tensorboard`, `wandb`, `trackio` and `mlflow`, or `none`."""
 
     @property
     def num_seeds(self) -> int:
         """Members that the archives start from: experts and static merges."""
         merges = self.merge_gains if self.search.seed_merges else ()
         return len(self.skills) + len(merges)
+
+    @field_validator("report_to", mode="before")
+    @classmethod
+    def _list_trackers(cls, names: object) -> object:
+        """Return the names as a list: one may stand alone, and `none` is nobody."""
+        if isinstance(names, str):
+            names = [names]
+        if names is None or names == ["none"]:
+            return ()
+        if not isinstance(names, list | tuple):
+            return names
+        known = get_args(TrackerName)
+        if any(name not in known for name in names) or len(set(names)) < len(names):
+            raise ValueError(
+                f"expected some of {', '.join(known)}, each once, or none, but got "
+                f"{', '.join(map(str, names))}"
+            )
+        return tuple(names)
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:

@@ -26,6 +26,7 @@ _MAY_CHANGE = (
     "experts",
     "training",
     "allow_other_quantization",
+    "report_to",
 )
 _MAY_NOT_CHANGE = (  # all the same: they decide what an answer is
     "engine.serve_rank",
@@ -107,7 +108,7 @@ def _named(entry: Mapping[str, str] | str) -> Mapping[str, str]:
 
 def fixed_values(config: RunConfig) -> dict[str, Any]:
     """Return what may not change in a run, by dotted key."""
-    return {key: v for key, v in _flat(config).items() if not _may_change(key)}
+    return {key: v for key, v in flat_values(config).items() if not _may_change(key)}
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
@@ -123,7 +124,7 @@ def _may_change(key: str) -> bool:
     return is_below(_MAY_CHANGE) and not is_below(_MAY_NOT_CHANGE)
 
 
-def _flat(config: RunConfig) -> dict[str, Any]:
+def flat_values(config: RunConfig) -> dict[str, Any]:
     """Return the values of a config by their dotted keys."""
     flat: dict[str, Any] = {}
     waiting = [("", config.model_dump(mode="json"))]

@@ -14,7 +14,6 @@ from lora_qd.runs.config import RunConfig
 from lora_qd.runs.costs import run_costs, spent
 from lora_qd.runs.experts import ExpertAdapter, Span
 from lora_qd.runs.finals import AGGREGATE, BALANCED, Finals
-from lora_qd.runs.heatmaps import save_heatmaps
 from lora_qd.runs.history import bred_from, recorded_children, whole_history
 from lora_qd.runs.lineage import Lineage
 from lora_qd.runs.loop import Budget, Recorded, run_search
@@ -23,6 +22,7 @@ from lora_qd.runs.manifest import about
 from lora_qd.runs.progress import Progress, meter
 from lora_qd.runs.results import Results, Row, markdown, save_results
 from lora_qd.runs.session import Session, open_session
+from lora_qd.runs.trackers import RunTrackers, open_run_trackers, require_trackers
 from lora_qd.search import Breeder, CycleQD
 from lora_qd.search.breeding import expert_member
 from lora_qd.store.files import write_bytes
@@ -59,6 +59,7 @@ class _Run:
     breeder: Breeder
     searcher: CycleQD
     watcher: Watcher
+    trackers: RunTrackers
     start: float
     """On the monotonic clock."""
     usage_id: int
@@ -91,8 +92,10 @@ async def evolve(
         StoreError: what is on disk is damaged.
         EngineError: vLLM does not come up, fails, or ignores an expert.
         SandboxError: there is no working sandbox.
+        MissingExtraError: a tracker is not installed.
     """
     start = time.monotonic()
+    require_trackers(config)
     # Made first: whatever fails from here on, this is known to be a run's directory.
     with Ledger(directory.ledger, is_writer=True) as ledger:
         span = begin(config, adapters, directory, ledger)
@@ -101,24 +104,26 @@ async def evolve(
         breeder = Breeder(span.experts, settings, config.seed)
         usage_id = ledger.open_session(about(config))
         watcher.stage("Starting vLLM")
-        async with opener(config, span, directory.log) as session:
-            fix_samples(config, session.tasks, ledger)
-            run = _Run(
-                config=config,
-                directory=directory,
-                ledger=ledger,
-                session=session,
-                breeder=breeder,
-                searcher=CycleQD(span.experts, settings, seed=config.seed),
-                watcher=watcher,
-                start=start,
-                usage_id=usage_id,
-            )
-            await _search(run, recorded_children(rows, run.lineage_of(rows)))
-            results = await _finish(run)
-    save_heatmaps(run.searcher.archives, directory.heatmaps)
-    write_bytes(directory.table, markdown(results).encode())
-    save_results(results, directory.results)
+        with open_run_trackers(config, directory, rows, watcher.stage) as trackers:
+            async with opener(config, span, directory.log) as session:
+                fix_samples(config, session.tasks, ledger)
+                run = _Run(
+                    config=config,
+                    directory=directory,
+                    ledger=ledger,
+                    session=session,
+                    breeder=breeder,
+                    searcher=CycleQD(span.experts, settings, seed=config.seed),
+                    watcher=watcher,
+                    trackers=trackers,
+                    start=start,
+                    usage_id=usage_id,
+                )
+                await _search(run, recorded_children(rows, run.lineage_of(rows)))
+                results = await _finish(run)
+            write_bytes(directory.table, markdown(results).encode())
+            save_results(results, directory.results)
+            trackers.results(results, config.num_seeds + config.search.children - 1)
     return results
 
 
@@ -146,14 +151,14 @@ async def _search(run: _Run, recorded: Recorded) -> None:
         if (proposal.index + 1) % CHILDREN_BETWEEN_PRUNES == 0:
             _prune(run)
         shown = progress.count(evaluation, usage, spent(usage, run.config.engine))
-        run.watcher.progress(
-            replace(
-                shown,
-                num_done=num_recorded + shown.num_done,
-                num_total=num_all,
-                best_mean=max(best, shown.best_mean),
-            )
+        shown = replace(
+            shown,
+            num_done=num_recorded + shown.num_done,
+            num_total=num_all,
+            best_mean=max(best, shown.best_mean),
         )
+        run.trackers.child(proposal.index, scores, run.searcher.archives, shown)
+        run.watcher.progress(shown)
 
     await run_search(run.searcher, evaluate, insert, budget, recorded)
 

@@ -56,8 +56,8 @@ def require_reproducible(run: Run) -> dict[str, ExpertAdapter]:
 
 
 def repeated(config: RunConfig, out: Path) -> RunConfig:
-    """Return the config that repeats a run in ``out``."""
-    return config.model_copy(update={"run": out})
+    """Return the config that repeats a run in ``out``, and reports to nobody."""
+    return config.model_copy(update={"run": out, "report_to": ()})
 
 
 def other_versions(run: Run) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from lora_qd.errors import InputError
@@ -13,6 +14,7 @@ from lora_qd.runs.config import RunConfig
 from lora_qd.runs.experts import load_experts, span_of
 from lora_qd.runs.session import open_session
 from lora_qd.runs.skills import trainable_skills
+from lora_qd.runs.trackers import TrackedTraining, require_trackers, track_training
 from lora_qd.search.breeding import expert_member
 from lora_qd.tasks.task import Task
 
@@ -30,6 +32,8 @@ class TrainingWatcher:
     """Called with the step, the number of steps and the loss."""
     end: Callable[[str, Expert], None]
     """Called with the expert's name when it is on disk."""
+    say: Callable[[str], None]
+    """Called with a sentence that a person should read."""
 
 
 def load_training(config: RunConfig) -> dict[str, list[Example]]:
@@ -84,20 +88,35 @@ def train_experts(
     Raises:
         InputError: the examples cannot be used.
         TrainingError: training broke down.
+        MissingExtraError: a tracker, or what trains, is not installed.
     """
+    require_trackers(config)
     trained = {}
     for expert in config.experts:
         watcher.start(expert.name)
-        trained[expert.name] = train_expert(
-            expert.training(config.training),
-            examples[expert.name],
-            base=config.base,
-            directory=config.experts_dir / expert.name,
-            force=force,
-            progress=watcher.progress,
-        )
+        with track_training(config, expert.name, watcher.say) as tracked:
+            trained[expert.name] = train_expert(
+                expert.training(config.training),
+                examples[expert.name],
+                base=config.base,
+                directory=config.experts_dir / expert.name,
+                force=force,
+                progress=partial(_report, watcher, tracked),
+            )
+            tracked.end(trained[expert.name])
         watcher.end(expert.name, trained[expert.name])
     return trained
+
+
+def _report(
+    watcher: TrainingWatcher,
+    tracked: TrackedTraining,
+    step: int,
+    num_steps: int,
+    loss: float,
+) -> None:
+    tracked.step(step, loss)
+    watcher.progress(step, num_steps, loss)
 
 
 async def score_experts(

@@ -102,7 +102,7 @@ def nobody(_):
     """Watch without a word."""
 
 
-def run(config, *, progress=nobody, experts=None):
+def run(config, *, progress=nobody, stage=nobody, experts=None):
     """Run or go on with a synthetic search as the command line does."""
     directory = RunDirectory(config.run)
     with directory.lock():
@@ -111,7 +111,7 @@ def run(config, *, progress=nobody, experts=None):
                 config,
                 experts or adapters(),
                 directory,
-                Watcher(nobody, progress),
+                Watcher(stage, progress),
                 open_synthetic,
             )
         )
