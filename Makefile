@@ -23,10 +23,11 @@ demo: $(READY) sandbox ## train three experts on the tiny model and evolve them
 test: $(READY) sandbox test-packages ## run the quick tests
 	$(PYTEST)
 
-test-slow: $(READY) sandbox test-packages ## run the tests marked slow
+test-slow: $(READY) sandbox test-packages ## run the slow ones and those of the page
 	@setup/system-packages.sh engine
-	@# Exit status 5 says that no test is marked slow, which is no failure.
-	$(PYTEST) -m "slow and not gpu and not network" || [ $$? -eq 5 ]
+	@setup/system-packages.sh browser
+	LORAQD_REQUIRE_BROWSER=1 $(PYTEST) \
+		-m "(slow or browser) and not gpu and not network"
 
 check: $(READY) ## format, lint, types, import layers, size limits
 	$(RUN) ruff format --check $(CHECKED)

@@ -7,6 +7,7 @@
 #                                        Debian systems, for the tests of AgentBench
 #   setup/system-packages.sh engine      Docker for the slow tests, if there is no
 #                                        container engine and it can be installed
+#   setup/system-packages.sh browser     Chromium for the tests of the page
 set -euo pipefail
 
 fail() {
@@ -73,10 +74,25 @@ install_engine() {
     fi
 }
 
+install_browser() {
+    for browser in chromium google-chrome chromium-browser; do
+        command -v "$browser" >/dev/null && return
+    done
+    install chromium
+    # Ubuntu's package is a stub that asks for snapd, which containers lack.
+    chromium --version >/dev/null 2>&1 ||
+        echo "setup: expected Chromium to start, but the installed package does not;" \
+            "install google-chrome, or the tests of the page fail"
+}
+
 case "${1:-}" in
 libraries) install_libraries ;;
 sandbox) install_sandbox ;;
 tests) install_tests ;;
 engine) install_engine ;;
-*) fail "expected 'libraries', 'sandbox', 'tests' or 'engine', but got '${1:-}'" ;;
+browser) install_browser ;;
+*)
+    fail "expected 'libraries', 'sandbox', 'tests', 'engine' or 'browser', but got" \
+        "'${1:-}'"
+    ;;
 esac

@@ -12,7 +12,8 @@ from rich.console import Console
 
 from lora_qd.cli.progress_bar import SearchBar
 from lora_qd.cli.table import print_results
-from lora_qd.errors import InputError
+from lora_qd.dashboard.report import write_report
+from lora_qd.errors import InputError, MissingExtraError
 from lora_qd.runs.config import RunConfig, load_config
 from lora_qd.runs.continuing import (
     is_finished,
@@ -23,6 +24,7 @@ from lora_qd.runs.evolve import Watcher, evolve
 from lora_qd.runs.experts import ExpertAdapter, load_experts
 from lora_qd.runs.results import Results
 from lora_qd.runs.skills import load_skills
+from lora_qd.runs.trackers import require_trackers
 from lora_qd.store.run_directory import RunDirectory
 
 _NUM_FILES = 256
@@ -45,6 +47,7 @@ def start(
     config = load_config(config_path, overrides)
     directory = RunDirectory(run or config.run)
     # Checked before anything is written, or of an earlier run deleted.
+    require_trackers(config)
     load_skills(config, allow=allow)
     adapters = load_experts(config)
     with directory.lock():
@@ -74,6 +77,7 @@ def go_on(run: Path, *, children: str | None, allow: bool = False) -> None:
         config = with_children(before, children) if children else before
         require_same_search(directory, before, config)
         _require_unfinished(directory, config)
+        require_trackers(config)
         load_skills(config, allow=allow)
         _evolve(config, load_experts(config), directory)
 
@@ -128,7 +132,7 @@ def _evolve(
 ) -> None:
     results = run_until_interrupted(config, adapters, directory)
     print_results(console, results)
-    _print_next(directory)
+    _print_next(directory, _report(directory))
 
 
 def run_until_interrupted(
@@ -157,11 +161,21 @@ async def _cancel_on_sigterm(run: Coroutine[Any, Any, Results]) -> Results:
     return await run
 
 
-def _print_next(directory: RunDirectory) -> None:
+def _report(directory: RunDirectory) -> Path:
+    """Write the report; without pictures where what draws them is not installed."""
+    try:
+        return write_report(directory.path)
+    except MissingExtraError as error:
+        console.print(f"Note: {error}", soft_wrap=True)
+        return write_report(directory.path, has_pictures=False)
+
+
+def _print_next(directory: RunDirectory, report: Path) -> None:
     console.print(f"\nTable:    {directory.table}", soft_wrap=True)
-    console.print(f"Pictures: {directory.heatmaps}", soft_wrap=True)
+    console.print(f"Report:   {report}", soft_wrap=True)
     console.print(f"Ledger:   {directory.ledger}", soft_wrap=True)
-    console.print(f"\nServe the elites:  loraqd serve {directory.path}", soft_wrap=True)
+    console.print(f"\nLook at it live:   loraqd watch {directory.path}", soft_wrap=True)
+    console.print(f"Serve the elites:  loraqd serve {directory.path}", soft_wrap=True)
     console.print(
         f"Export an adapter: loraqd export {directory.path} --member balanced "
         "--out my-adapter",

@@ -102,3 +102,39 @@ def gc(
     from lora_qd.cli.auditing import collect_garbage
 
     collect_garbage(run, dry_run=dry_run)
+
+
+@run_verbs.command()
+def report(
+    run: RunPath,
+    pictures: Annotated[
+        bool,
+        typer.Option(
+            "--pictures/--no-pictures", help="Also draw each chart as PNG and SVG."
+        ),
+    ] = True,
+) -> None:
+    """Write RUN/report/index.html: archives, progress, scores, costs in one page.
+
+    The page needs no network. Beside it lie its charts as PNG, SVG and CSV.
+    """
+    from lora_qd.cli.looking import report_run
+
+    report_run(run, has_pictures=pictures)
+
+
+@run_verbs.command()
+def watch(
+    run: RunPath,
+    port: Annotated[
+        int, typer.Option(help="TCP port on 127.0.0.1; 0 takes a free one.")
+    ] = 8100,
+    allow: Allow = False,
+) -> None:
+    """Show a run live in a browser: archives fill, members and answers by a click.
+
+    The run is only read; the page can be opened before, during and after it.
+    """
+    from lora_qd.cli.looking import watch_run
+
+    watch_run(run, port=port, allow=allow)

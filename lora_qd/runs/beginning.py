@@ -48,7 +48,7 @@ def begin(
         ledger.write_manifest({**current, "space": space_hash(span.space)})
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
     write_bytes(run.config, text.encode())
-    for results in (run.results, run.table, run.heatmaps):
+    for results in (run.results, run.table):
         results.unlink(missing_ok=True)
     return span
 

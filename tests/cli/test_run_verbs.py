@@ -14,17 +14,10 @@ from tests.runs import synthetic
 from tests.runs.audited import rewrite, run_and_stop
 
 
-@pytest.fixture(autouse=True)
-def without_pictures(monkeypatch):
-    monkeypatch.setattr("lora_qd.runs.evolve.save_heatmaps", lambda *_: None)
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     config = synthetic.config(tmp_path_factory.mktemp("runs"), search__children=30)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lora_qd.runs.evolve.save_heatmaps", lambda *_: None)
-        synthetic.run(config)
+    synthetic.run(config)
     return config.run
 
 

@@ -17,8 +17,6 @@ from pathlib import Path
 
 import torch
 
-import lora_qd.runs.evolve as evolving
-from lora_qd.store.files import write_bytes
 from tests.runs import synthetic
 
 POINTS = ("write", "fsync", "replace", "unlink", "BEGIN", "INSERT", "COMMIT")
@@ -29,7 +27,6 @@ LONGEST_S = 20
 def main():
     folder, num_crashes, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     torch.set_num_threads(1)
-    evolving.save_heatmaps = lambda _, path: write_bytes(path, b"picture")
     rng = random.Random(seed)
     start = time.monotonic()
     whole = synthetic.config(folder / "whole")

@@ -58,8 +58,7 @@ def test_five_thousand_generations_are_no_matter(family):
     assert len(ancestors_of(family(rows), "m4999", 10_000)) == 5000
 
 
-def test_an_aggregate_comes_from_the_elites_that_it_sums(tmp_path, monkeypatch):
-    monkeypatch.setattr("lora_qd.runs.evolve.save_heatmaps", lambda *_: None)
+def test_an_aggregate_comes_from_the_elites_that_it_sums(tmp_path):
     config = synthetic.config(tmp_path)
     synthetic.run(config)
     run = Run.open(config.run)

@@ -14,9 +14,8 @@ from tests.runs.audited import rewrite, run_and_stop
 
 
 @pytest.fixture
-def interrupted(tmp_path, monkeypatch):
+def interrupted(tmp_path):
     """A run that was stopped with a file for every member, and what it leaves."""
-    monkeypatch.setattr("lora_qd.runs.evolve.save_heatmaps", lambda *_: None)
     config = synthetic.config(tmp_path, search__children=40)
     run_and_stop(config, 40)
     return config

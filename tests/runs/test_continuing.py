@@ -25,9 +25,7 @@ from tests.runs import synthetic
 def finished(tmp_path_factory):
     """Return the config of a finished run."""
     config = synthetic.config(tmp_path_factory.mktemp("finished"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lora_qd.runs.evolve.save_heatmaps", lambda *_: None)
-        synthetic.run(config)
+    synthetic.run(config)
     return config
 
 
@@ -54,6 +52,7 @@ def changed(config, **changes):
         {"experts_dir": "/elsewhere/experts"},
         {"run": "/elsewhere/run"},
         {"training__epochs": 3},
+        {"report_to": ["mlflow"]},
     ],
 )
 def test_how_long_how_fast_and_where_may_change(finished, changes):
@@ -91,7 +90,7 @@ def test_a_new_field_may_not_change_until_somebody_says_so(finished):
     fixed = fixed_values(finished)
     sections = {key.split(".")[0] for key in fixed}
     free = {"base", "run", "experts_dir", "experts", "training", "finalists"}
-    free |= {"sandbox_workers", "systems", "allow_other_quantization"}
+    free |= {"sandbox_workers", "systems", "allow_other_quantization", "report_to"}
     free |= {"own_skills"}  # there are none here
     assert sections == set(RunConfig.model_fields) - free
     in_search = {f"search.{name}" for name in type(finished.search).model_fields}

@@ -29,7 +29,7 @@ def children_of(run):
 
 def test_a_run_leaves_table_pictures_and_ledger(finished_run):
     run, printed = finished_run
-    assert (run / "archives.png").read_bytes().startswith(b"\x89PNG")
+    assert (run / "report/archive-code.png").read_bytes().startswith(b"\x89PNG")
     assert "best bred member" in (run / "results.md").read_text()
     rows = children_of(run)
     assert [row.member for row in rows[:5]] == SEEDS
@@ -102,10 +102,10 @@ def test_an_exported_member_gives_the_same_text_in_peft(finished_run, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(ROOT / "adapters/tiny-llama")
     model = PeftModel.from_pretrained(base, tmp_path / "out")
     with Ledger(run / "ledger.sqlite") as ledger:
-        answers = ledger.answers("expert-shell", Split.TEST, "shell")
+        outcomes = ledger.outcomes("expert-shell", Split.TEST, "shell")
     samples = {s.id: s for s in tiny_tasks(Sandbox())["shell"].samples(Split.TEST)}
     equal = 0
-    for sample, answer in answers.items():
+    for sample, outcome in outcomes.items():
         chat = [{"role": "user", "content": samples[sample].prompt}]
         ids = tokenizer.apply_chat_template(
             chat, add_generation_prompt=True, return_tensors="pt", return_dict=True
@@ -114,8 +114,8 @@ def test_an_exported_member_gives_the_same_text_in_peft(finished_run, tmp_path):
         text = tokenizer.decode(
             out[0, ids["input_ids"].shape[1] :], skip_special_tokens=True
         )
-        equal += text == answer
-    assert len(answers) == 24
+        equal += text == outcome.answer
+    assert len(outcomes) == 24
     assert equal >= 23  # bfloat16 sums differ between engines; a near tie may flip
 
 
@@ -158,6 +158,7 @@ def serve(run, port):
     raise AssertionError(f"the server ended: {lines}")
 
 
+@pytest.mark.slow
 def test_served_members_answer_the_openai_client_correctly_and_differently(
     finished_run,
 ):
@@ -261,6 +262,7 @@ def is_ours(cmdline, run):
         return False
 
 
+@pytest.mark.slow
 def test_a_base_that_vllm_cannot_serve_shows_its_last_words(tmp_path):
     base = tmp_path / "base"
     base.mkdir()

@@ -20,11 +20,6 @@ class StoppedError(Exception):
     """The run is stopped from outside."""
 
 
-@pytest.fixture(autouse=True)
-def without_pictures(monkeypatch):
-    monkeypatch.setattr("lora_qd.runs.evolve.save_heatmaps", lambda *_: None)
-
-
 def run_and_stop(config, after):
     """Run until ``after`` children are in the ledger."""
 

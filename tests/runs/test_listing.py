@@ -18,9 +18,7 @@ def finished(tmp_path_factory):
     config = synthetic.config(
         tmp_path_factory.mktemp("runs"), engine__price_per_hour=3600.0
     )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lora_qd.runs.evolve.save_heatmaps", lambda *_: None)
-        synthetic.run(config)
+    synthetic.run(config)
     return config.run
 
 

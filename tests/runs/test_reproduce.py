@@ -30,9 +30,7 @@ def experts_at_hand(monkeypatch):
 def first(tmp_path_factory):
     """A finished run."""
     config = synthetic.config(tmp_path_factory.mktemp("runs"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lora_qd.runs.evolve.save_heatmaps", lambda *_: None)
-        synthetic.run(config)
+    synthetic.run(config)
     return config.run
 
 
@@ -46,8 +44,7 @@ def differences(first, second):
     return compare(Run.open(first), Run.open(second)).differences
 
 
-def test_a_run_and_its_repetition_are_identical(first, tmp_path, monkeypatch):
-    monkeypatch.setattr("lora_qd.runs.evolve.save_heatmaps", lambda *_: None)
+def test_a_run_and_its_repetition_are_identical(first, tmp_path):
     config = synthetic.config(tmp_path)
     synthetic.run(config)
     found = compare(Run.open(first), Run.open(config.run))
@@ -57,8 +54,7 @@ def test_a_run_and_its_repetition_are_identical(first, tmp_path, monkeypatch):
     assert found.num_elites > 3
 
 
-def test_a_run_with_another_seed_is_another_run(first, tmp_path, monkeypatch):
-    monkeypatch.setattr("lora_qd.runs.evolve.save_heatmaps", lambda *_: None)
+def test_a_run_with_another_seed_is_another_run(first, tmp_path):
     config = synthetic.config(tmp_path, seed=2)
     synthetic.run(config)
     found = compare(Run.open(first), Run.open(config.run))
@@ -66,8 +62,7 @@ def test_a_run_with_another_seed_is_another_run(first, tmp_path, monkeypatch):
     assert found.differences[0].startswith("child 5: member 00005-")
 
 
-def test_an_extended_run_is_compared_with_a_long_one(first, tmp_path, monkeypatch):
-    monkeypatch.setattr("lora_qd.runs.evolve.save_heatmaps", lambda *_: None)
+def test_an_extended_run_is_compared_with_a_long_one(first, tmp_path):
     for children in (4, 12):
         config = synthetic.config(tmp_path, search__children=children)
         synthetic.run(config)
@@ -161,7 +156,7 @@ def test_only_a_finished_run_is_repeated(tmp_path):
         require_reproducible(Run.open(config.run))
 
 
-def test_another_base_is_refused(first, second, monkeypatch):
+def test_another_base_is_refused(first, second):
     assert require_reproducible(Run.open(first))
     rewrite(second, "UPDATE manifest SET value = '\"x\"' WHERE key = 'base'")
     with pytest.raises(InputError, match="expected the base that the run began with"):

@@ -21,9 +21,7 @@ from tests.runs.audited import rewrite, run_and_stop
 def finished(tmp_path_factory):
     path = tmp_path_factory.mktemp("runs")
     config = synthetic.config(path, search__children=30)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lora_qd.runs.evolve.save_heatmaps", lambda *_: None)
-        synthetic.run(config)
+    synthetic.run(config)
     return config.run
 
 

@@ -19,9 +19,7 @@ from tests.runs.audited import rewrite, run_and_stop
 def sound(tmp_path_factory):
     """A finished run that nobody has tampered with."""
     config = synthetic.config(tmp_path_factory.mktemp("runs"), search__children=40)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lora_qd.runs.evolve.save_heatmaps", lambda *_: None)
-        synthetic.run(config)
+    synthetic.run(config)
     return config.run
 
 
@@ -69,8 +67,7 @@ def test_nothing_is_wrong_with_a_run_under_way(tmp_path):
     assert found == [{}] * 9
 
 
-def test_nothing_is_wrong_with_an_extended_run(tmp_path, monkeypatch):
-    monkeypatch.setattr("lora_qd.runs.evolve.save_heatmaps", lambda *_: None)
+def test_nothing_is_wrong_with_an_extended_run(tmp_path):
     for children in (4, 12):
         config = synthetic.config(tmp_path, search__children=children)
         synthetic.run(config)
