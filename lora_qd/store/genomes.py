@@ -15,7 +15,7 @@ _HASH_LENGTH = 64
 
 def save_space(space: CoreSpace, path: Path) -> None:
     """Write the bases of ``space`` to ``path``."""
-    _save(_tensors_of(space), path)
+    write_bytes(path, _packed(_tensors_of(space)))
 
 
 def space_hash(space: CoreSpace) -> str:
@@ -34,9 +34,14 @@ def load_space(path: Path) -> CoreSpace:
 
 def save_genome(cores: Cores, run: RunDirectory) -> str:
     """Write a member's cores under the hash of their content; return it."""
-    genome = content_hash(cores)
-    _save(dict(cores), run.genome(genome))
+    content, genome = genome_bytes(cores)
+    write_bytes(run.genome(genome), content)
     return genome
+
+
+def genome_bytes(cores: Cores) -> tuple[bytes, str]:
+    """Return a member's cores as a file's content, and the hash that names it."""
+    return _packed(dict(cores)), content_hash(cores)
 
 
 def load_genome(path: Path) -> Cores:
@@ -60,11 +65,10 @@ def _tensors_of(space: CoreSpace) -> dict[str, np.ndarray]:
     return tensors
 
 
-def _save(tensors: dict[str, np.ndarray], path: Path) -> None:
+def _packed(tensors: dict[str, np.ndarray]) -> bytes:
     from safetensors.numpy import save
 
-    contiguous = {k: np.ascontiguousarray(v) for k, v in sorted(tensors.items())}
-    write_bytes(path, save(contiguous))
+    return save({k: np.ascontiguousarray(v) for k, v in sorted(tensors.items())})
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
