@@ -7,7 +7,9 @@ from lora_qd.archive.grid import (
     Axis,
     Elite,
     GridArchive,
+    Overall,
     axes_from_experts,
+    overall,
 )
 
 __all__ = [
@@ -17,6 +19,8 @@ __all__ = [
     "Elite",
     "GridArchive",
     "Hypervolume",
+    "Overall",
     "ParetoFront",
     "axes_from_experts",
+    "overall",
 ]

@@ -1,7 +1,7 @@
 """A sparse MAP-Elites grid of ids and scores; the insertion rule is here alone."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -172,6 +172,25 @@ class GridArchive:
                 f"expected a finite score on {self.task!r}, but got {objective}"
             )
         return objective, tuple(float(scores[axis.task]) for axis in self.axes)
+
+
+@dataclass(frozen=True, slots=True)
+class Overall:
+    """How several archives stand together."""
+
+    coverage: float
+    """Mean share of occupied cells; 0 without archives."""
+    qd_score: float
+    """Sum of all elites' objectives."""
+
+
+def overall(archives: Iterable[GridArchive]) -> Overall:
+    """Return coverage and QD score over ``archives``."""
+    stats = [archive.stats() for archive in archives]
+    return Overall(
+        coverage=sum(s.coverage for s in stats) / max(len(stats), 1),
+        qd_score=sum(s.qd_score for s in stats),
+    )
 
 
 def axes_from_experts(

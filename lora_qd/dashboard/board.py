@@ -47,6 +47,7 @@ class Board:
         self.head: dict[str, Any] = {}
         """What stands above and beside the charts."""
         self._number = 0
+        self._last: object = None
         self.snapshot = follower.read()
         """The run at the last look that succeeded."""
         self._take_in(self.snapshot)
@@ -84,6 +85,7 @@ class Board:
         except LoraQDError as error:
             problem = f"The run cannot be read now, trying again: {error}"
             self._show({**self.head, "notes": [problem]})
+            self._last = None
             return
         self._take_in(snapshot)
 
@@ -97,6 +99,9 @@ class Board:
 
     def _take_in(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
+        if _state_of(snapshot) == self._last:
+            return  # a run that stands still costs nothing to watch
+        self._last = _state_of(snapshot)
         figures = figures_of(snapshot)
         speed = self._speeds.figure(snapshot)
         if speed:
@@ -125,6 +130,16 @@ class Board:
                 if n not in self._charts
             }
             self.head, self._number = head, number
+
+
+def _state_of(snapshot: Snapshot) -> object:
+    """Return what changes with everything that the page shows of a run."""
+    story = snapshot.story
+    counts = (len(story.rows), story.num_costs, story.config) if story else None
+    return (
+        *(story, counts, snapshot.status, snapshot.results, snapshot.sessions),
+        len(snapshot.likeness),
+    )
 
 
 class _Speeds:

@@ -12,8 +12,6 @@ from lora_qd.errors import InputError, MissingExtraError
 from lora_qd.runs.following import Follower
 from lora_qd.store.run_directory import RunDirectory
 
-HOST = "127.0.0.1"
-
 
 def watch(
     run: Path, *, port: int, ready: Callable[[str], None], allow: bool = False
@@ -34,11 +32,11 @@ def watch(
     try:
         import uvicorn
 
-        from lora_qd.dashboard.app import application
+        from lora_qd.dashboard.app import HOST, application
     except ImportError as error:
         raise MissingExtraError("watching a run", "watch") from error
     board = Board(Follower(RunDirectory(run)))
-    with _listening(port) as listener:
+    with _listening(HOST, port) as listener:
         port = listener.getsockname()[1]
         app = application(board, Prompts(allow=allow), port=port)
         settings = uvicorn.Config(
@@ -52,13 +50,13 @@ def watch(
         board.stop()
 
 
-def _listening(port: int) -> socket.socket:
+def _listening(host: str, port: int) -> socket.socket:
     remedy = "choose another with --port"
     if not 0 <= port <= 65535:
         raise InputError(f"expected a port from 0 to 65535, but got {port}; {remedy}")
     try:
-        return socket.create_server((HOST, port))
+        return socket.create_server((host, port))
     except OSError as error:
         raise InputError(
-            f"expected port {port} of {HOST} to be free, but got: {error}; {remedy}"
+            f"expected port {port} of {host} to be free, but got: {error}; {remedy}"
         ) from error

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lora_qd.errors import InputError
-from lora_qd.runs.config import RunConfig, parse_config
+from lora_qd.runs.config import RunConfig
+from lora_qd.runs.recorded import read_config
 from lora_qd.store.ledger import Ledger
 from lora_qd.store.run_directory import RunDirectory
 
@@ -43,8 +44,7 @@ def recorded_config(run: RunDirectory) -> RunConfig | None:
         StoreError: its ledger is damaged or newer.
     """
     with Ledger(run.ledger) as ledger:
-        raw = ledger.last_session().get("config") or ledger.manifest().get("config")
-    return parse_config(raw, source=str(run.ledger)) if raw else None
+        return read_config(ledger, run)
 
 
 def is_finished(run: RunDirectory, config: RunConfig) -> bool:

@@ -1,14 +1,28 @@
 """What a run cost: tokens, seconds by stage, how busy the engines were, money."""
 
-from dataclasses import astuple, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, astuple, dataclass
 
 from lora_qd.records import StageSeconds, Usage
 from lora_qd.runs.measure_config import EngineConfig
 from lora_qd.store.ledger import Ledger
 
 
-@dataclass(frozen=True, slots=True)
-class Costs:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineUse:
+    """What the engines of a run were used for, over all its sessions."""
+
+    engine_s: float
+    """Seconds that engines were up, summed over them."""
+    busy_share: float
+    """Of these, the share with a request in flight."""
+    num_restarts: int
+    money: float | None
+    """In the currency of the price; None without one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costs(EngineUse):
     """Totals over all sessions of a run."""
 
     num_evaluations: int
@@ -18,13 +32,6 @@ class Costs:
     """Generated tokens."""
     stages: StageSeconds
     """Wall time by stage, summed over the evaluations, which overlap."""
-    engine_s: float
-    """Seconds that engines were up, summed over them."""
-    busy_share: float
-    """Of these, the share with a request in flight."""
-    num_restarts: int
-    money: float | None
-    """In the currency of the price; None without one."""
 
     def sentences(self) -> list[str]:
         """Return the totals for a reader, one line each."""
@@ -51,9 +58,7 @@ class Costs:
 def run_costs(ledger: Ledger, engine: EngineConfig) -> Costs:
     """Return the costs of the run that ``ledger`` records, up to now."""
     costs = ledger.costs()
-    sessions = ledger.sessions()
-    engine_s = sum(s.seconds * s.num_engines for s in sessions)
-    busy_s = sum(s.busy_s for s in sessions)
+    use = engine_use(ledger.sessions(), engine)
     totals = [
         sum(column) for column in zip(*(astuple(c.stages) for c in costs), strict=True)
     ]
@@ -62,6 +67,15 @@ def run_costs(ledger: Ledger, engine: EngineConfig) -> Costs:
         num_prompt_tokens=sum(c.num_prompt_tokens for c in costs),
         num_tokens=sum(c.num_tokens for c in costs),
         stages=StageSeconds(*totals),
+        **asdict(use),
+    )
+
+
+def engine_use(sessions: Sequence[Usage], engine: EngineConfig) -> EngineUse:
+    """Return what all sessions of a run used of its engines."""
+    engine_s = sum(s.seconds * s.num_engines for s in sessions)
+    busy_s = sum(s.busy_s for s in sessions)
+    return EngineUse(
         engine_s=engine_s,
         busy_share=busy_s / engine_s if engine_s else 0.0,
         num_restarts=sum(s.num_restarts for s in sessions),

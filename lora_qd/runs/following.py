@@ -8,10 +8,10 @@ from lora_qd.errors import LoraQDError, StoreError
 from lora_qd.evaluation import Interval, mean_interval
 from lora_qd.factors.similarity import Similarity, similarities
 from lora_qd.records import Split, Usage
-from lora_qd.runs.config import parse_config
 from lora_qd.runs.lineage import lineage_of
+from lora_qd.runs.recorded import damaged, read_config
 from lora_qd.runs.results import Results, load_results
-from lora_qd.runs.run import Status
+from lora_qd.runs.run import Status, status_of
 from lora_qd.runs.story import Story
 from lora_qd.search.breeding import expert_member
 from lora_qd.store.genomes import load_genome
@@ -72,19 +72,21 @@ class Follower:
         except (ValueError, TypeError, KeyError) as error:  # what was JSON is no more
             if isinstance(error, LoraQDError):
                 raise
-            raise StoreError(
-                f"expected whole children in {self._directory.ledger}, but got: "
-                f"{error!r}; restore the file from a copy"
-            ) from error
+            raise damaged(self._directory, repr(error)) from error
 
     def _read(self, ledger: Ledger) -> Snapshot:
         manifest = ledger.manifest()
-        self._go_on(ledger, manifest)
+        self._go_on(ledger)
         story = self._story
         results = self._results(story)
         return Snapshot(
             directory=self._directory,
-            status=self._status(story, results),
+            status=status_of(
+                self._directory,
+                story.config if story else None,
+                len(story.rows) if story else 0,
+                has_results=results is not None,
+            ),
             story=story,
             manifest=manifest,
             results=results,
@@ -105,11 +107,10 @@ class Follower:
         if inode != self._inode:
             self._inode, self._story, self._likeness = inode, None, {}
 
-    def _go_on(self, ledger: Ledger, manifest: Mapping[str, Any]) -> None:
-        raw = ledger.last_session().get("config") or manifest.get("config")
-        if raw is None:
+    def _go_on(self, ledger: Ledger) -> None:
+        config = read_config(ledger, self._directory)
+        if config is None:
             return
-        config = parse_config(raw, source=str(self._directory.ledger))
         if self._story is None:
             self._story = Story(config, num_expected=ledger.num_children)
         story = self._story
@@ -122,23 +123,12 @@ class Follower:
     def _check(self, row: ChildRow, index: int) -> None:
         skills = self._story.config.skills if self._story else ()
         if row.index != index or not set(skills) <= set(row.scores):
-            raise StoreError(
-                f"expected child {index} with a score on every skill in "
-                f"{self._directory.ledger}, but got child {row.index} with "
-                f"{dict(row.scores)}; restore the file from a copy"
-            )
+            fact = f"child {row.index} with {dict(row.scores)} where {index} is due"
+            raise damaged(self._directory, fact)
 
     def _results(self, story: Story | None) -> Results | None:
         path = self._directory.results
         return load_results(path) if story and path.is_file() else None
-
-    def _status(self, story: Story | None, results: Results | None) -> Status:
-        if self._directory.is_locked:
-            return Status.RUNNING
-        if story is None or not story.rows:
-            return Status.NEW
-        is_bred = story.num_bred >= story.config.search.children
-        return Status.FINISHED if is_bred and results else Status.INTERRUPTED
 
     def _compare_experts(
         self, story: Story | None

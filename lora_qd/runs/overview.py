@@ -1,11 +1,9 @@
 """The headline of a run: its figures in words, and what a reader should know."""
 
-from lora_qd.records import Usage
-from lora_qd.runs.costs import spent
+from lora_qd.runs.costs import engine_use
 from lora_qd.runs.following import Snapshot
 from lora_qd.runs.run import Status
-from lora_qd.runs.story import Story, best_of
-from lora_qd.store.ledger import mean
+from lora_qd.runs.story import Story
 
 Fact = tuple[str, str]
 """A label and its value."""
@@ -19,7 +17,7 @@ def facts_of(snapshot: Snapshot) -> list[Fact]:
     now = story.points[-1]
     facts = [
         ("Children", f"{story.num_bred:,} of {story.config.search.children:,}"),
-        ("Archive members", f"{len(_elites(story)):,}"),
+        ("Archive members", f"{len(story.elite_ids()):,}"),
         ("Coverage", f"{now.coverage:.1%}"),
         ("QD score", f"{now.qd_score:.1f}"),
         ("Best mean score", f"{now.best:.3f}"),
@@ -68,30 +66,16 @@ def notes_of(snapshot: Snapshot) -> list[str]:
     return []
 
 
-def best_line(story: Story) -> str:
-    """Return the best bred member in a sentence; empty before the first child."""
-    best = best_of(story.rows, story.config.skills)
-    if best is None:
-        return ""
-    scores = {skill: best.scores[skill] for skill in story.config.skills}
-    parts = ", ".join(f"{skill} {score:.3f}" for skill, score in scores.items())
-    return f"Best bred member: {best.member} ({parts}, mean {mean(scores):.3f})"
-
-
-def _elites(story: Story) -> set[str]:
-    return {e.id for archive in story.archives.values() for e in archive.elites}
-
-
 def _engine_facts(snapshot: Snapshot, story: Story) -> list[Fact]:
-    sessions = snapshot.sessions
-    up_s = sum(s.seconds * s.num_engines for s in sessions)
-    if not up_s:
+    use = engine_use(snapshot.sessions, story.config.engine)
+    if not use.engine_s:
         return []
-    busy = sum(s.busy_s for s in sessions) / up_s
-    facts = [("Engine time", f"{up_s / 60:,.1f} min"), ("Engines busy", f"{busy:.0%}")]
-    last: Usage = sessions[-1]
-    if last.num_restarts:
-        facts.append(("Engine restarts", str(sum(s.num_restarts for s in sessions))))
-    costs = [spent(usage, story.config.engine) for usage in sessions]
-    known = [cost for cost in costs if cost is not None]
-    return [*facts, ("Money", f"{sum(known):.2f}")] if known else facts
+    facts = [
+        ("Engine time", f"{use.engine_s / 60:,.1f} min"),
+        ("Engines busy", f"{use.busy_share:.0%}"),
+    ]
+    if use.num_restarts:
+        facts.append(("Engine restarts", str(use.num_restarts)))
+    if use.money is not None:
+        facts.append(("Money", f"{use.money:.2f}"))
+    return facts

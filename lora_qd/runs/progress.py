@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from lora_qd.archive import overall
 from lora_qd.evaluation import Evaluation
 from lora_qd.records import Usage
 from lora_qd.search import CycleQD
@@ -55,12 +56,12 @@ class ProgressMeter:
         self._num_tokens += evaluation.num_tokens
         self._best = max(self._best, mean(evaluation.scores))
         seconds = max(self._clock() - self._start, 1e-9)
-        stats = [archive.stats() for archive in self._searcher.archives.values()]
+        now = overall(self._searcher.archives.values())
         return Progress(
             num_done=self._num_done,
             num_total=self._num_total,
-            coverage=sum(s.coverage for s in stats) / max(len(stats), 1),
-            qd_score=sum(s.qd_score for s in stats),
+            coverage=now.coverage,
+            qd_score=now.qd_score,
             best_mean=self._best,
             children_per_minute=60 * self._num_done / seconds,
             tokens_per_second=self._num_tokens / seconds,

@@ -39,6 +39,29 @@ class Status(StrEnum):
     FINISHED = "finished"
 
 
+def status_of(
+    directory: RunDirectory,
+    config: RunConfig | None,
+    num_members: int,
+    *,
+    has_results: bool,
+) -> Status:
+    """Return how far a run is.
+
+    Args:
+        directory: says whether somebody writes it.
+        config: None where it never began.
+        num_members: children in its ledger, the seeds among them.
+        has_results: whether there is a final table.
+    """
+    if directory.is_locked:
+        return Status.RUNNING
+    if config is None or not num_members:
+        return Status.NEW
+    is_bred = num_members >= config.num_seeds + config.search.children
+    return Status.FINISHED if is_bred and has_results else Status.INTERRUPTED
+
+
 class Run:
     """A run as it was when opened: nothing is written, and it may go on meanwhile.
 
@@ -101,12 +124,9 @@ class Run:
     @property
     def status(self) -> Status:
         """How far the run is."""
-        if self.directory.is_locked:
-            return Status.RUNNING
-        if not self.children:
-            return Status.NEW
-        is_bred = self.num_bred >= self.config.search.children
-        return Status.FINISHED if is_bred and self.results else Status.INTERRUPTED
+        has_results = self.results is not None
+        num = len(self.children)
+        return status_of(self.directory, self.config, num, has_results=has_results)
 
     @cached_property
     def archives(self) -> Mapping[str, GridArchive]:

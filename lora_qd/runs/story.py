@@ -7,8 +7,14 @@ children is followed at the price of its newest ones. Nothing is written.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lora_qd.archive import AddStatus, GridArchive, Hypervolume, ParetoFront
-from lora_qd.records import Scores, Split, StageSeconds
+from lora_qd.archive import (
+    AddStatus,
+    GridArchive,
+    Hypervolume,
+    ParetoFront,
+    overall,
+)
+from lora_qd.records import Split, StageSeconds
 from lora_qd.runs.config import RunConfig
 from lora_qd.search import Archives
 from lora_qd.store.ledger import ChildRow, Cost, mean
@@ -81,7 +87,8 @@ class Story:
         self._num_tokens = 0
         self._tokens_by_member: dict[str, int] = {}
         self._best = 0.0
-        self._best_bred: float | None = None
+        self.best_bred: ChildRow | None = None
+        """The bred child of highest mean score, the oldest of equals."""
         self._stride = 1 + num_expected // MAX_POINTS
         self._has_loose_end = False
 
@@ -99,6 +106,14 @@ class Story:
         """Return what the ledger has of a child or seed; None of anybody else."""
         index = self._index_by_member.get(member)
         return None if index is None else self.rows[index]
+
+    def mean_of(self, row: ChildRow) -> float:
+        """Return a child's plain mean over the skills."""
+        return mean({skill: row.scores[skill] for skill in self.config.skills})
+
+    def elite_ids(self) -> set[str]:
+        """Return the members that hold a cell in some archive."""
+        return self._archives.elite_ids()
 
     def tell(self, rows: Sequence[ChildRow], costs: Sequence[Cost]) -> None:
         """Go on with the next children, and with what evaluations took."""
@@ -125,10 +140,11 @@ class Story:
         scores = [row.scores[skill] for skill in self.config.skills]
         if self.front.add(row.member, scores):
             self._hypervolume.add(scores)
-        value = mean({skill: row.scores[skill] for skill in self.config.skills})
+        value = self.mean_of(row)
         self._best = max(self._best, value)
-        if row.parents:
-            self._best_bred = max(self._best_bred or 0.0, value)
+        best = self.best_bred
+        if row.parents and (best is None or value > self.mean_of(best)):
+            self.best_bred = row
         self._num_tokens += self._tokens_by_member.pop(row.member, 0)
         if len(self.rows) % self._stride == 0:
             self.points.append(self._point())
@@ -144,23 +160,13 @@ class Story:
         return frozenset(skill for skill, status in statuses.items() if status)
 
     def _point(self) -> Point:
-        stats = [archive.stats() for archive in self.archives.values()]
+        now = overall(self.archives.values())
         return Point(
             num_children=len(self.rows),
             num_tokens=self._num_tokens,
-            coverage=sum(s.coverage for s in stats) / max(len(stats), 1),
-            qd_score=sum(s.qd_score for s in stats),
+            coverage=now.coverage,
+            qd_score=now.qd_score,
             best=self._best,
-            best_bred=self._best_bred,
+            best_bred=self.mean_of(self.best_bred) if self.best_bred else None,
             hypervolume=self._hypervolume.value,
         )
-
-
-def best_of(rows: Sequence[ChildRow], skills: Sequence[str]) -> ChildRow | None:
-    """Return the bred child of highest mean score, the oldest of equals; or None."""
-
-    def value(row: ChildRow) -> tuple[float, int]:
-        scores: Scores = {skill: row.scores[skill] for skill in skills}
-        return mean(scores), -row.index
-
-    return max((row for row in rows if row.parents), key=value, default=None)

@@ -67,7 +67,16 @@ class MadeUpRun:
             ),
             members={"balanced": best.member, self.skills[0]: best.member},
             num_samples=dict.fromkeys(self.skills, NUM_SAMPLES),
-            costs=Costs(1, 1, 1, StageSeconds(), 60.0, 0.9, 0, None),
+            costs=Costs(
+                num_evaluations=1,
+                num_prompt_tokens=1,
+                num_tokens=1,
+                stages=StageSeconds(),
+                engine_s=60.0,
+                busy_share=0.9,
+                num_restarts=0,
+                money=None,
+            ),
             notes={"seed": "1"},
         )
         save_results(results, self.directory.results)

@@ -20,7 +20,16 @@ def results():
         rows=rows,
         members={"aggregate": "aggregate"},
         num_samples={"code": 2, "shell": 2, "general": 2},
-        costs=Costs(4, 100, 50, StageSeconds(1, 2, 3, 4, 2), 60.0, 0.9, 2, 0.25),
+        costs=Costs(
+            num_evaluations=4,
+            num_prompt_tokens=100,
+            num_tokens=50,
+            stages=StageSeconds(1, 2, 3, 4, 2),
+            engine_s=60.0,
+            busy_share=0.9,
+            num_restarts=2,
+            money=0.25,
+        ),
         notes={"seed": "1"},
     )
 

@@ -11,7 +11,7 @@ from lora_qd.runs.following import Follower
 from lora_qd.runs.history import replay_archives
 from lora_qd.runs.overview import facts_of, notes_of, num_waiting
 from lora_qd.runs.run import Run, Status
-from lora_qd.runs.story import MAX_POINTS, best_of
+from lora_qd.runs.story import MAX_POINTS
 from lora_qd.store.ledger import Ledger, mean
 from lora_qd.store.run_directory import RunDirectory
 from tests.dashboard.made_up import MadeUpRun
@@ -87,7 +87,7 @@ def test_the_front_is_that_of_all_children(tmp_path):
 
 def test_the_best_is_bred_and_the_oldest_of_equals(tmp_path):
     run = MadeUpRun(tmp_path / "run").add(100)
-    best = best_of(followed(run).story.rows, run.skills)
+    best = followed(run).story.best_bred
     bred = [row for row in Run.open(run.directory.path).children if row.parents]
     top = max(mean(row.scores) for row in bred)
     assert best == next(row for row in bred if mean(row.scores) == top)
@@ -95,7 +95,7 @@ def test_the_best_is_bred_and_the_oldest_of_equals(tmp_path):
 
 def test_seeds_alone_have_no_best(tmp_path):
     run = MadeUpRun(tmp_path / "run").add(8)
-    assert best_of(followed(run).story.rows, run.skills) is None
+    assert followed(run).story.best_bred is None
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_a_missing_child_is_an_error(tmp_path):
     run = MadeUpRun(tmp_path / "run").add(3)
     run.num = 5
     run.add(1)
-    with pytest.raises(StoreError, match="expected child 3 .* but got child 5"):
+    with pytest.raises(StoreError, match="but got: child 5 .* where 3 is due"):
         followed(run)
 
 

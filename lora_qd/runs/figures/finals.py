@@ -20,52 +20,30 @@ def final_figures(results: Results, means: Means) -> Iterator[Figure]:
 
 def _gap(results: Results, means: Means) -> Figure:
     members = {row.name: row.member for row in results.rows}
-    return Figure(
-        id="optimism-gap",
-        section=SECTION,
-        title="Search, validation, test",
-        summary="Mean score over the skills on each split, with 95 % intervals. Who is "
-        "chosen by a split looks too good on it; test is read once.",
-        kind=Kind.BARS,
-        columns=("member and split", "mean score", "low", "high", "split", "member"),
-        rows=[
+    return _bars(
+        "optimism-gap",
+        "Search, validation, test",
+        "Mean score over the skills on each split, with 95 % intervals. Who is chosen "
+        "by a split looks too good on it; test is read once.",
+        ("member and split", "mean score", "low", "high", "split", "member"),
+        [
             (f"{name} · {split}", *_values(interval), split.value, members[name])
             for (name, split), interval in means.items()
         ],
-        encoding={
-            "y": "member and split",
-            "x": "mean score",
-            "low": "low",
-            "high": "high",
-            "series": "split",
-            "member": "member",
-        },
-        scales={"x": Scale("mean score", 0.0, 1.0)},
     )
 
 
 def _skills(results: Results) -> Figure:
-    return Figure(
-        id="test-scores",
-        section=SECTION,
-        title="Test scores by skill",
-        summary="Scores of the final table on the test split, with 95 % intervals.",
-        kind=Kind.BARS,
-        columns=("member and skill", "test score", "low", "high", "skill", "member"),
-        rows=[
+    return _bars(
+        "test-scores",
+        "Test scores by skill",
+        "Scores of the final table on the test split, with 95 % intervals.",
+        ("member and skill", "test score", "low", "high", "skill", "member"),
+        [
             (f"{row.name} · {skill}", *_values(row.by_skill[skill]), skill, row.member)
             for row in results.rows
             for skill in results.skills
         ],
-        encoding={
-            "y": "member and skill",
-            "x": "test score",
-            "low": "low",
-            "high": "high",
-            "series": "skill",
-            "member": "member",
-        },
-        scales={"x": Scale("test score", 0.0, 1.0)},
     )
 
 
@@ -77,24 +55,46 @@ def _retention(results: Results) -> Figure:
             whole = base.by_skill[skill].mean if base else 0.0
             share = round(row.by_skill[skill].mean / whole, 4) if whole else None
             values = _values(row.by_skill[skill])
-            rows.append((f"{row.name} · {skill}", *values, share, skill))
+            rows.append((f"{row.name} · {skill}", *values, skill, row.member, share))
+    return _bars(
+        "retention",
+        "Retention",
+        "Test scores on what is never optimised, with 95 % intervals, and as a share "
+        "of the base's in its numbers.",
+        (
+            *("member and skill", "test score", "low", "high", "skill", "member"),
+            "share of base",
+        ),
+        rows,
+    )
+
+
+def _bars(
+    id_: str,
+    title: str,
+    summary: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Value]],
+) -> Figure:
+    """Return a chart of bars: name, score, low, high, series and member by column."""
+    name, score, low, high, series, member = columns[:6]
     return Figure(
-        id="retention",
+        id=id_,
         section=SECTION,
-        title="Retention",
-        summary="Test scores on what is never optimised, with 95 % intervals, and as a "
-        "share of the base's in its numbers.",
+        title=title,
+        summary=summary,
         kind=Kind.BARS,
-        columns=("member and skill", "score", "low", "high", "share of base", "skill"),
+        columns=tuple(columns),
         rows=rows,
         encoding={
-            "y": "member and skill",
-            "x": "score",
-            "low": "low",
-            "high": "high",
-            "series": "skill",
+            "y": name,
+            "x": score,
+            "low": low,
+            "high": high,
+            "series": series,
+            "member": member,
         },
-        scales={"x": Scale("test score", 0.0, 1.0)},
+        scales={"x": Scale(score, 0.0, 1.0)},
     )
 
 

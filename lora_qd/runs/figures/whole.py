@@ -14,7 +14,6 @@ from lora_qd.runs.figures import (
 from lora_qd.runs.figures.figure import Figure
 from lora_qd.runs.finals import BALANCED
 from lora_qd.runs.following import Snapshot
-from lora_qd.runs.story import best_of
 
 SECTIONS = (
     finals.SECTION,
@@ -61,5 +60,5 @@ def family_of_best(snapshot: Snapshot) -> list[Ancestor]:
         return []
     chosen = story.row(results.members.get(BALANCED, "")) if results else None
     if chosen is None or not chosen.parents:
-        chosen = best_of(story.rows, story.config.skills)
+        chosen = story.best_bred
     return family(story.row, chosen.member, _DEPTH) if chosen else []

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from lora_qd.archive import GridArchive
+from lora_qd.archive import GridArchive, overall
 from lora_qd.records import Scores
 from lora_qd.runs.config import RunConfig
 from lora_qd.runs.progress import Progress
@@ -118,9 +118,9 @@ def _catch_up(
         archives.tell(row.index, row.member, row.scores)
         best = max(best, mean(row.scores))
         values = child_values(row.scores, archives.by_task)
-        stats = [archive.stats() for archive in archives.by_task.values()]
-        values["search/coverage"] = sum(s.coverage for s in stats) / max(len(stats), 1)
-        values["search/qd_score"] = sum(s.qd_score for s in stats)
+        now = overall(archives.by_task.values())
+        values["search/coverage"] = now.coverage
+        values["search/qd_score"] = now.qd_score
         values["search/best_mean"] = best
         for name in new:
             trackers.log_to(name, values, row.index)

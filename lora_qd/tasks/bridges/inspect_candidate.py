@@ -35,6 +35,10 @@ _SAMPLING_OPTIONS = ("top_p", "top_k")
 """The same, where the temperature is above 0."""
 
 
+class UnsupportedRequestError(Exception):
+    """A task asks for what none of our engines answers; Inspect tells why it ended."""
+
+
 class Channel:
     """Messages to and from the parent."""
 
@@ -105,10 +109,10 @@ class Candidate(ModelAPI):
         """Return the parent's answer to a conversation.
 
         Raises:
-            NotImplementedError: it takes more than text, or an unknown option.
+            UnsupportedRequestError: it takes more than text, or an unknown option.
         """
         if tools or self._line is None:
-            raise NotImplementedError("loraqd's engines call no tools")
+            raise UnsupportedRequestError("loraqd's engines call no tools")
         _check_messages(input)
         _check_options(config)
         request = {
@@ -161,7 +165,7 @@ def is_text(message: ChatMessage) -> bool:
 def _check_messages(messages: list[ChatMessage]) -> None:
     for message in messages:
         if message.role not in _ROLES or not is_text(message):
-            raise NotImplementedError("loraqd's engines know conversations in text")
+            raise UnsupportedRequestError("loraqd's engines know conversations in text")
 
 
 def _check_options(config: GenerateConfig) -> None:
@@ -170,4 +174,4 @@ def _check_options(config: GenerateConfig) -> None:
     neutral = {"num_choices": 1, "best_of": 1}
     for name, value in options.items():
         if value and value != neutral.get(name):
-            raise NotImplementedError(f"loraqd's engines know no {name}")
+            raise UnsupportedRequestError(f"loraqd's engines know no {name}")
