@@ -152,10 +152,22 @@ class TrainingConfig(_Strict):
         return self
 
 
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._+:-]*$"
+
+
+class AdapterConfig(_Strict):
+    """One expert that is there already: an adapter of yours, or of somebody's."""
+
+    name: str = Field(pattern=_NAME)
+    """Name of the skill."""
+    adapter: str = Field(min_length=1)
+    """Its PEFT directory, or its Hub id: `owner/name[/folder][@revision]`."""
+
+
 class ExpertConfig(_Strict):
     """One expert: its data, and where its training differs from the shared settings."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+:-]*$")
+    name: str = Field(pattern=_NAME)
     """Name of the expert and of its directory."""
     data: DataConfig
     """Where its examples come from: `skill`, `file` or `hub`."""
@@ -178,3 +190,18 @@ class ExpertConfig(_Strict):
         own = self.model_dump(exclude={"name", "data", "num_examples"})
         changed = {key: value for key, value in own.items() if value is not None}
         return TrainingConfig.model_validate(shared.model_dump() | changed)
+
+
+def _origin_of(expert: object) -> str:
+    """Return whether an expert is an adapter that is there, or is to be trained."""
+    is_there = (isinstance(expert, Mapping) and "adapter" in expert) or isinstance(
+        expert, AdapterConfig
+    )
+    return "adapter" if is_there else "training"
+
+
+ExpertOrigin = Annotated[
+    Annotated[AdapterConfig, Tag("adapter")] | Annotated[ExpertConfig, Tag("training")],
+    Discriminator(_origin_of),
+]
+"""Where an expert comes from."""

@@ -26,6 +26,7 @@ from lora_qd.hub.shared_run import (
     outcomes_in,
 )
 from lora_qd.runs.config import RunConfig
+from lora_qd.runs.experts import expert_directory
 from lora_qd.runs.run import Run
 from lora_qd.store.adapters import CONFIG_NAME, weights_hash
 from lora_qd.store.files import write_bytes
@@ -171,8 +172,8 @@ def _pack_experts(run: Run, directory: Path, base: str) -> dict[str, str]:
     recorded = _manifest(run)["experts"]
     folders: dict[str, str] = {}
     for skill in run.config.skills:
-        source = run.config.experts_dir / skill
-        if not source.is_dir() or weights_hash(source) != recorded[skill]:
+        source = expert_directory(run.config, skill)
+        if weights_hash(source) != recorded[skill]:
             raise InputError(
                 f"expected the expert of {skill!r} that the run began with in {source},"
                 " but it is not there; put it back, then repeat"

@@ -8,88 +8,18 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from lora_qd.errors import InputError
-from lora_qd.experts.config import ExpertConfig, TrainingConfig
-from lora_qd.factors.merging import METHODS
+from lora_qd.experts.config import (
+    AdapterConfig,
+    ExpertConfig,
+    ExpertOrigin,
+    TrainingConfig,
+)
 from lora_qd.runs.measure_config import MeasureConfig
-from lora_qd.search import CycleQDSettings
+from lora_qd.runs.search_config import SearchConfig
 from lora_qd.tasks.own import load_skill
-from lora_qd.tasks.published.source import Strict
-from lora_qd.variation import CrossoverSettings, MutationForm, SelectionForm
-from lora_qd.variation.crossover import Granularity
 
 TrackerName = Literal["tensorboard", "wandb", "trackio", "mlflow"]
 """A library that follows runs; its extra has the same name."""
-
-
-class SearchConfig(Strict):
-    """How CycleQD breeds and how long."""
-
-    children: int = Field(default=1200, ge=0)
-    """Children to breed."""
-    batch: int = Field(default=1, ge=1)
-    """Children of one generation."""
-    lag: int = Field(default=1, ge=0)
-    """Batches proposed before the oldest one is inserted."""
-    cells: int = Field(default=15, ge=1)
-    """Cells of each measure axis."""
-    selection: SelectionForm = SelectionForm.PAPER
-    """How parents are drawn from the elites."""
-    a_low: float = Field(default=0.05, gt=0)
-    """Lowest factor of an elite's weight."""
-    a_high: float = Field(default=1.0, gt=0)
-    """Highest factor of that weight."""
-    parents: int = Field(default=3, ge=2)
-    """Elites that a child is bred from; the paper's two, or more."""
-    crossover: str = "linear"
-    """The merging method that makes a child: `linear` is the paper's; `slerp`, `ties`
-    and what else `loraqd merge` knows have their default parameters."""
-    crossover_sigma: float = Field(default=0.5, ge=0)
-    """Standard deviation of the crossover weights around 1."""
-    granularity: Granularity = Granularity.MODEL
-    """What shares one draw of crossover weights."""
-    keep_norm: bool = True
-    """Whether every module of a child is as long as its parents' are on average."""
-    gain_sigma: float = Field(default=0.1, ge=0)
-    """Standard deviation of a child's log gain; 0: no gene."""
-    tilt_sigma: float = Field(default=0.4, ge=0)
-    """Standard deviation of the log exponent on a child's singular values; 0: no
-    gene."""
-    mutation: MutationForm = MutationForm.RELATIVE
-    """What a mutation does to singular values."""
-    w_max: float = Field(default=0.1, ge=0)
-    """Bound of the mutation's draws."""
-    seed_merges: bool = True
-    """Whether the archives also start from the static merges."""
-
-    @model_validator(mode="after")
-    def _check_crossover(self) -> Self:
-        if self.crossover not in METHODS:
-            raise ValueError(
-                f"crossover is one of {', '.join(METHODS)}, not {self.crossover!r}"
-            )
-        if self.crossover != "linear" and self.granularity is Granularity.MODULE:
-            raise ValueError("granularity: module is for crossover: linear only")
-        if self.crossover == "slerp" and self.parents != 2:
-            raise ValueError("crossover: slerp takes parents: 2")
-        return self
-
-    def settings(self, merge_gains: tuple[float, ...]) -> CycleQDSettings:
-        """Return what the searcher takes."""
-        loop = {"children", "batch", "lag", "cells", "seed_merges"}
-        crossing = {"crossover", "crossover_sigma", "granularity", "keep_norm"}
-        crossing |= {"gain_sigma"}
-        return CycleQDSettings(
-            num_cells=self.cells,
-            crossing=CrossoverSettings(
-                sigma=self.crossover_sigma,
-                method=self.crossover,
-                granularity=self.granularity,
-                gain_sigma=self.gain_sigma,
-                keep_norm=self.keep_norm,
-            ),
-            static_gains=merge_gains if self.seed_merges else (),
-            **self.model_dump(exclude=loop | crossing),
-        )
 
 
 class RunConfig(MeasureConfig):
@@ -103,12 +33,13 @@ class RunConfig(MeasureConfig):
     """Where `loraqd evolve` writes."""
     skills: tuple[str, ...] = Field(min_length=2)
     """Skills to be good at; their order is the rotation's."""
-    experts_dir: Path
+    experts_dir: Path = Path("experts")
     """Where `loraqd train-experts` writes, and the search reads, one adapter per
     skill, each in a directory of the skill's name."""
-    experts: tuple[ExpertConfig, ...] = ()
-    """How `loraqd train-experts` gets the expert of each skill; not needed for
-    adapters that are there already."""
+    experts: tuple[ExpertOrigin, ...] = ()
+    """How `loraqd train-experts` gets the expert of each skill, or `adapter`: where
+    one lies that is there already. A list of directories and Hub ids alone names the
+    experts in the order of `skills`. Not needed for what lies in `experts_dir`."""
     allow_other_quantization: bool = False
     """Whether experts may be served on another quantisation than they were trained
     on; recorded in the ledger. A base that is quantised on disk is another checkpoint,
@@ -132,6 +63,37 @@ class RunConfig(MeasureConfig):
         """Members that the archives start from: experts and static merges."""
         merges = self.merge_gains if self.search.seed_merges else ()
         return len(self.skills) + len(merges)
+
+    @property
+    def trained_experts(self) -> tuple[ExpertConfig, ...]:
+        """The experts that `loraqd train-experts` makes."""
+        return tuple(e for e in self.experts if isinstance(e, ExpertConfig))
+
+    @property
+    def adapters(self) -> dict[str, str]:
+        """Directory or Hub id of the experts that are there already, by skill."""
+        found = (e for e in self.experts if isinstance(e, AdapterConfig))
+        return {expert.name: expert.adapter for expert in found}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_adapters(cls, raw: Any) -> Any:  # noqa: ANN401 - whatever was written
+        """Return the config with a name for each adapter of a plain list."""
+        experts = raw.get("experts") if isinstance(raw, dict) else None
+        if not isinstance(experts, list) or not any(
+            isinstance(expert, str) for expert in experts
+        ):
+            return raw
+        skills = raw.get("skills")
+        if not isinstance(skills, list | tuple) or len(skills) != len(experts):
+            raise ValueError(
+                "experts given as a plain list are one per skill, in their order"
+            )
+        named = [
+            {"name": skill, "adapter": expert} if isinstance(expert, str) else expert
+            for skill, expert in zip(skills, experts, strict=True)
+        ]
+        return {**raw, "experts": named}
 
     @field_validator("report_to", mode="before")
     @classmethod
@@ -164,7 +126,11 @@ class RunConfig(MeasureConfig):
     @model_validator(mode="after")
     def _check_quantization(self) -> Self:
         trained, served = self.training.quantization, self.engine.quantization
-        if self.experts and trained != served and not self.allow_other_quantization:
+        if (
+            self.trained_experts
+            and trained != served
+            and not self.allow_other_quantization
+        ):
             raise ValueError(
                 f"experts are trained on quantization {trained!r} but served on "
                 f"{served!r}; make them equal or set allow_other_quantization: true"

@@ -15,6 +15,7 @@ from lora_qd.records import Cores
 from lora_qd.runs.config import RunConfig
 from lora_qd.store.adapters import Adapter, load_adapter, weights_hash
 from lora_qd.store.base import BaseShapes, base_shapes
+from lora_qd.store.hub_adapters import fetch_adapter
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,12 +55,7 @@ def load_experts(config: RunConfig) -> dict[str, ExpertAdapter]:
     shapes = base_shapes(config.base)
     experts = {}
     for skill in config.skills:
-        path = config.experts_dir / skill
-        if not path.is_dir():
-            raise InputError(
-                f"expected the expert of {skill!r} in {path}, but there is none; run "
-                "loraqd train-experts with the same config"
-            )
+        path = expert_directory(config, skill)
         adapter = load_adapter(path)
         record = _record(path)
         _check_base(path, adapter, record, config)
@@ -71,6 +67,24 @@ def load_experts(config: RunConfig) -> dict[str, ExpertAdapter]:
             record.get("training", {}).get("quantization"),
         )
     return experts
+
+
+def expert_directory(config: RunConfig, skill: str) -> Path:
+    """Return where the expert of ``skill`` lies; one of the Hub is fetched.
+
+    Raises:
+        InputError: there is none.
+        StoreError: the Hub cannot be reached, and it was not fetched before.
+    """
+    if skill in config.adapters:
+        return fetch_adapter(config.adapters[skill], also=(RECORD_NAME,))
+    path = config.experts_dir / skill
+    if not path.is_dir():
+        raise InputError(
+            f"expected the expert of {skill!r} in {path}, but there is none; run "
+            "loraqd train-experts with the same config"
+        )
+    return path
 
 
 def _check_base(
@@ -88,7 +102,12 @@ def _check_base(
     if config.allow_other_quantization and checkpoint_method(config.base):
         return  # a checkpoint of its own: neither its name nor its hash can agree
     remedy = "train it on this base, or name its own base in the config"
-    if adapter.base and Path(adapter.base) != Path(config.base) and not record:
+    # The same base has a Hub id here and a directory there.
+    if (
+        adapter.base
+        and Path(adapter.base).name != Path(config.base).name
+        and not record
+    ):
         raise InputError(
             f"expected the adapter in {path} to be trained on {config.base}, but it "
             f"names {adapter.base}; {remedy}"

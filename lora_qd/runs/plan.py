@@ -6,6 +6,7 @@ that are there. Not done: checking that the experts fit the base, as ``evolve`` 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from lora_qd.engines import ServerSettings
 from lora_qd.errors import InputError
@@ -161,7 +162,7 @@ def _modules(
     shapes = dict(decoder.linears)
     read = []
     for skill in config.skills:
-        path = config.experts_dir / skill
+        path = Path(config.adapters.get(skill, config.experts_dir / skill))
         if path.is_dir():
             updates = load_adapter(path).task_vector
             shapes |= {module: update.shape for module, update in updates.items()}

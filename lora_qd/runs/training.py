@@ -42,10 +42,10 @@ def load_training(config: RunConfig) -> dict[str, list[Example]]:
     Raises:
         InputError: the config has no experts, or their data cannot be used.
     """
-    if not config.experts:
+    if not config.trained_experts:
         raise InputError(
-            "expected experts in the config, but it names none; add experts with data, "
-            "or put trained adapters into experts_dir"
+            "expected experts with data in the config, but it has none; add some, or "
+            "go on with loraqd evolve if all experts are there already"
         )
     skills = trainable_skills(config)
     return {
@@ -55,7 +55,7 @@ def load_training(config: RunConfig) -> dict[str, list[Example]]:
             seed=expert.training(config.training).seed,
             skills=skills,
         )
-        for expert in config.experts
+        for expert in config.trained_experts
     }
 
 
@@ -92,7 +92,7 @@ def train_experts(
     """
     require_trackers(config)
     trained = {}
-    for expert in config.experts:
+    for expert in config.trained_experts:
         watcher.start(expert.name)
         with track_training(config, expert.name, watcher.say) as tracked:
             trained[expert.name] = train_expert(

@@ -47,13 +47,16 @@ class _HubAdapter:
         return f"{name}@{self.revision}" if self.revision else name
 
 
-def fetch_adapter(reference: str, *, revision: str | None = None) -> Path:
+def fetch_adapter(
+    reference: str, *, revision: str | None = None, also: Sequence[str] = ()
+) -> Path:
     """Return the directory of the adapter that ``reference`` names.
 
     Args:
         reference: a local directory, which wins, or ``owner/name``, optionally with a
             folder of the repo and a revision: ``owner/name/folder@revision``.
         revision: a branch, tag or commit on the Hub, instead of ``@revision``.
+        also: names of JSON files that are fetched with it where they lie beside it.
 
     Raises:
         InputError: the reference is malformed, or the Hub shows no such adapter.
@@ -64,7 +67,7 @@ def fetch_adapter(reference: str, *, revision: str | None = None) -> Path:
         return _local_directory(Path(local), revision)
     adapter = _parsed(reference, revision)
     with no_telemetry(), _failures_in_one_line(adapter):
-        return _download(adapter)
+        return _download(adapter, also)
 
 
 def _local_directory(local: Path, revision: str | None) -> Path:
@@ -104,7 +107,7 @@ def _parsed(reference: str, revision: str | None) -> _HubAdapter:
     return _HubAdapter(match["repo"], folder, revision or named)
 
 
-def _download(adapter: _HubAdapter) -> Path:
+def _download(adapter: _HubAdapter, also: Sequence[str]) -> Path:
     """Ask the Hub what the repo holds, then fetch what belongs to the adapter."""
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
@@ -121,7 +124,7 @@ def _download(adapter: _HubAdapter) -> Path:
     snapshot = snapshot_download(
         adapter.repo,
         revision=adapter.revision,
-        allow_patterns=[escape(name) for name in _files_of(adapter, names)],
+        allow_patterns=[escape(name) for name in _files_of(adapter, names, also)],
     )
     return Path(snapshot) / adapter.folder
 
@@ -147,7 +150,9 @@ def _cached(adapter: _HubAdapter) -> Path:
     return path
 
 
-def _files_of(adapter: _HubAdapter, names: Sequence[str]) -> list[str]:
+def _files_of(
+    adapter: _HubAdapter, names: Sequence[str], also: Sequence[str]
+) -> list[str]:
     """Return the files to fetch, of all that the repo holds.
 
     Raises:
@@ -170,7 +175,8 @@ def _files_of(adapter: _HubAdapter, names: Sequence[str]) -> list[str]:
             f"expected {WEIGHTS_NAME} in {adapter} on the Hub, but it has {fact}; ask "
             "its owner for safetensors (pickle files are not read: they can run code)"
         )
-    return [_in_folder(adapter, name) for name in (CONFIG_NAME, *weights)]
+    others = [name for name in also if name in here]
+    return [_in_folder(adapter, name) for name in (CONFIG_NAME, *weights, *others)]
 
 
 def _remedy(adapter: _HubAdapter, names: Sequence[str]) -> str:
