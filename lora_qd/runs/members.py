@@ -108,15 +108,30 @@ def refuse_existing(out: Path) -> None:
         )
 
 
-def export(member: Member, space: CoreSpace, config: RunConfig, out: Path) -> float:
-    """Write ``member`` as it is served; return the energy that truncation drops."""
+def export(
+    member: Member,
+    space: CoreSpace,
+    config: RunConfig,
+    out: Path,
+    *,
+    base: str | None = None,
+) -> float:
+    """Write ``member`` as it is served; return the energy that truncation drops.
+
+    Args:
+        member: with its cores.
+        space: of its run.
+        config: of its run.
+        out: the directory to make.
+        base: what the adapter names as its base model; by default what the run does.
+    """
     # A copied run is read without its base; short names of modules need it.
     is_base_here = Path(config.base).is_dir()
     materialised = space.materialise(member.cores, rank=config.engine.serve_rank)
     save_adapter(
         materialised.task_vector,
         out,
-        base=config.base,
+        base=base or config.base,
         dtype=config.engine.dtype,
         base_modules=base_shapes(config.base) if is_base_here else None,
     )
