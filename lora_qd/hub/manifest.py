@@ -28,6 +28,8 @@ KINDS = (".safetensors", ".json", ".png", ".md", ".txt")
 """How the listed files' names may end: weights, plain data, pictures and texts."""
 LICENCE_NAMES = ("LICENSE", "NOTICE", "USE_POLICY.md")
 """Listed files at the root that tell of the base's licence."""
+MOST_BYTES = 16 * 2**20
+"""Of a manifest; one of 10,000 files takes 2 MB."""
 FORMAT = 1
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
 _SHA256 = "^[0-9a-f]{64}$"

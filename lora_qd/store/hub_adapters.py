@@ -11,15 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
-from lora_qd.errors import InputError, LoraQDError, StoreError
+from lora_qd.errors import InputError, StoreError
+from lora_qd.store.hub_failures import LOG_IN, hub_failures, is_local, no_answer
 from lora_qd.store.peft_config import CONFIG_NAME
 from lora_qd.store.peft_weights import INDEX_NAME, PICKLE_SUFFIXES, WEIGHTS_NAME
 from lora_qd.store.telemetry import no_telemetry
-
-if TYPE_CHECKING:
-    from huggingface_hub.errors import HfHubHTTPError
 
 _TIMEOUT_S = 10.0
 _REFERENCE = re.compile(
@@ -27,7 +24,6 @@ _REFERENCE = re.compile(
     re.ASCII,
 )
 _SHARD = re.compile(r"adapter_model-\d+-of-\d+\.safetensors")
-_LOG_IN = "log in with: hf auth login"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +112,10 @@ def _download(adapter: _HubAdapter, also: Sequence[str]) -> Path:
         info = HfApi().model_info(
             adapter.repo, revision=adapter.revision, timeout=_TIMEOUT_S
         )
-    except _no_answer() as error:
+    except no_answer() as error:
         if isinstance(error, HfHubHTTPError) and error.response.status_code < 500:
+            raise
+        if is_local(error):
             raise
         return _cached(adapter)
     names = [sibling.rfilename for sibling in info.siblings or ()]
@@ -192,82 +190,31 @@ def _in_folder(adapter: _HubAdapter, name: str) -> str:
     return f"{adapter.folder}/{name}" if adapter.folder else name
 
 
-def _no_answer() -> tuple[type[Exception], ...]:
-    """Return what the client raises when the Hub does not answer, or refuses."""
-    from huggingface_hub import errors
-
-    # The base of all errors of httpx or httpx2, whichever the client uses.
-    transport: type[Exception] = errors.HTTPError  # type: ignore[attr-defined]
-    return transport, errors.OfflineModeIsEnabled
-
-
 @contextmanager
 def _failures_in_one_line(adapter: _HubAdapter) -> Iterator[None]:
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    try:
-        yield
-    except HFValidationError as error:
-        raise InputError(
-            f"expected a Hub id, but got {adapter.repo!r}, which the Hub does not "
-            "allow; pass owner/name[/folder][@revision]"
-        ) from error
-    except HfHubHTTPError as error:
-        raise _refusal(error, adapter) from error
-    except OSError as error:
-        raise _outage(error, adapter) from error
-    except _no_answer() as error:
-        raise _outage(error, adapter) from error
-
-
-def _refusal(error: "HfHubHTTPError", adapter: _HubAdapter) -> LoraQDError:
-    """Return our error for an answer that is none; the client's may run over lines."""
-    from huggingface_hub import errors
-
-    status = error.response.status_code
-    if isinstance(error, errors.GatedRepoError):
-        return InputError(
-            f"expected access to {adapter} on the Hub, but it is gated; ask for access "
-            f"on its page, then {_LOG_IN}"
-        )
-    if isinstance(error, errors.RepositoryNotFoundError):
-        return InputError(
-            f"expected an adapter at {adapter}, but there is no such directory here, "
-            "and on the Hub no such repo or a private one; check the name, or "
-            f"{_LOG_IN}"
-        )
-    if isinstance(error, errors.RevisionNotFoundError):
-        return InputError(
-            f"expected revision {adapter.revision!r} of {adapter.repo} on the Hub, but "
-            "there is none; pass a branch, tag or commit of it"
-        )
-    if status in (401, 403):
-        return InputError(
-            f"expected access to {adapter} on the Hub, but it refuses this login "
-            f"({status}); {_LOG_IN}"
-        )
-    return StoreError(
-        f"expected to fetch {adapter} from the Hub, but it answers with status "
-        f"{status}; try again later"
+    from huggingface_hub import constants
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
     )
 
-
-def _outage(error: Exception, adapter: _HubAdapter) -> StoreError:
-    """Return our error for a network or a disk that fails."""
-    from huggingface_hub import constants, errors
-
-    is_local = isinstance(error, OSError) and not isinstance(
-        error, ConnectionError | TimeoutError | errors.LocalEntryNotFoundError
-    )
-    if is_local:
-        return StoreError(
-            f"expected to store {adapter} in {constants.HF_HUB_CACHE}, but got: "
-            f"{' '.join(str(error).split())}; free space or change permissions"
-        )
-    fact, remedy = "the Hub does not answer", "check the network"
-    if constants.HF_HUB_OFFLINE:
-        fact, remedy = "HF_HUB_OFFLINE is set", "unset it"
-    return StoreError(
-        f"expected to fetch {adapter} from the Hub, but {fact} and it was not fetched "
-        f"before; {remedy}, or pass a local directory"
-    )
+    with hub_failures(f"to fetch {adapter} from the Hub"):
+        try:
+            yield
+        except GatedRepoError:
+            raise
+        except RepositoryNotFoundError as error:
+            raise InputError(
+                f"expected an adapter at {adapter}, but there is no such directory "
+                "here, and on the Hub no such repo or a private one; check the name, "
+                f"or {LOG_IN}"
+            ) from error
+        except LocalEntryNotFoundError as error:
+            fact, remedy = "the Hub does not answer", "check the network"
+            if constants.HF_HUB_OFFLINE:
+                fact, remedy = "HF_HUB_OFFLINE is set", "unset it"
+            raise StoreError(
+                f"expected to fetch {adapter} from the Hub, but {fact} and it was not "
+                f"fetched before; {remedy}, or pass a local directory"
+            ) from error

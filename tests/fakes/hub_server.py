@@ -1,77 +1,23 @@
-"""The part of the Hub's HTTP API that the real client needs to download models.
+"""The part of the Hub's HTTP API that the real client needs for models.
 
 The server listens on 127.0.0.1 only and holds its repos in memory. Revisions, trees,
-whole and partial files, private and gated repos answer as the Hub does. Not imitated:
-uploads, Xet, redirects to a CDN, data sets, spaces.
+whole and partial files, private and gated repos, uploads in one commit answer as the
+Hub does. Not imitated: Xet, redirects to a CDN, uploads in parts, data sets, spaces.
 """
 
 import hashlib
 import json
 import re
+import socket
 import threading
-from collections.abc import Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
-TOKEN = "hf_a_token_of_the_tests"
+from tests.fakes import hub_uploads
+from tests.fakes.hub_repo import TOKEN, HubRepo, HubServer, SeenRequest
 
-
-@dataclass
-class HubRepo:
-    """A model repo: the files of each revision, by name."""
-
-    revisions: dict[str, Mapping[str, bytes]]
-    is_private: bool = False
-    is_gated: bool = False
-
-    def commit(self, revision: str) -> str | None:
-        """Return the commit of a branch, tag or commit; None if there is none."""
-        commits = {name: self._hash(name) for name in self.revisions}
-        return commits.get(revision, revision if revision in commits.values() else None)
-
-    def files(self, commit: str) -> Mapping[str, bytes]:
-        return next(
-            f for name, f in self.revisions.items() if self._hash(name) == commit
-        )
-
-    def _hash(self, name: str) -> str:
-        digest = hashlib.sha1()
-        for path, content in sorted(self.revisions[name].items()):
-            digest.update(path.encode() + b"\0" + content)
-        return digest.hexdigest()
-
-
-@dataclass
-class SeenRequest:
-    """What a client asked for."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str]
-
-
-@dataclass
-class HubServer:
-    """A running stub: set ``repos``, point a client at ``url``, look at ``seen``."""
-
-    url: str
-    repos: dict[str, HubRepo] = field(default_factory=dict)
-    seen: list[SeenRequest] = field(default_factory=list)
-    failure: int | None = None
-    """A status that every request is answered with; None to answer as the Hub."""
-
-    def add(self, repo_id: str, files: Mapping[str, bytes], **flags: bool) -> HubRepo:
-        """Add a repo with one revision, ``main``."""
-        self.repos[repo_id] = HubRepo({"main": dict(files)}, **flags)
-        return self.repos[repo_id]
-
-    def fetched(self) -> set[str]:
-        """Return the names of the files whose content was asked for."""
-        paths = [r.path for r in self.seen if r.method == "GET"]
-        matches = [re.match(r"/[^/]+/[^/]+/resolve/[^/]+/(.+)", p) for p in paths]
-        return {unquote(match[1]) for match in matches if match}
+__all__ = ["TOKEN", "HubRepo", "HubServer", "point_client_at", "running_hub"]
 
 
 @contextmanager
@@ -126,6 +72,12 @@ class _Handler(BaseHTTPRequestHandler):
     def do_HEAD(self):
         self._route()
 
+    def do_POST(self):
+        self._route()
+
+    def do_PUT(self):
+        self._route()
+
     def log_message(self, *args):
         pass
 
@@ -135,30 +87,86 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _route(self):
         path = urlsplit(self.path).path
-        self.hub.seen.append(SeenRequest(self.command, path, dict(self.headers)))
-        if self.hub.failure is not None:
-            self._refuse(self.hub.failure, "", "the stub was told to fail")
+        seen = SeenRequest(self.command, path, dict(self.headers))
+        self.hub.seen.append(seen)
+        request = f"{self.command} {path}"
+        fault = next((f for f in self.hub.faults if f.takes(request)), None)
+        self._cut_after = None
+        length = int(self.headers.get("Content-Length", 0))
+        is_cut = fault is not None and fault.status is None
+        if is_cut and length and not fault.is_late:
+            seen.num_bytes = len(self.rfile.read(min(fault.after, length)))
+            self._hang_up()
             return
-        for pattern, answer in _ROUTES:
+        self.body = self.rfile.read(length)
+        seen.num_bytes = length
+        if self.hub.failure is not None:
+            self.refuse(self.hub.failure, "", "the stub was told to fail")
+            return
+        if is_cut:
+            self._cut_after = fault.after
+        if fault and fault.status is not None:
+            self._refuse_with(fault)
+            return
+        self._dispatch(path)
+
+    def _dispatch(self, path):
+        method = "GET" if self.command == "HEAD" else self.command
+        routes = [*hub_uploads.ROUTES.get(method, ())]
+        routes += _ROUTES if method == "GET" else ()
+        for pattern, answer in routes:
             match = re.fullmatch(pattern, path)
             if match:
                 parts = {k: unquote(v or "") for k, v in match.groupdict().items()}
                 answer(self, **parts)
                 return
-        self._refuse(404, "", f"no such route: {path}")
+        self.refuse(404, "", f"no such route: {path}")
+
+    def _refuse_with(self, fault):
+        headers = {"X-Error-Message": fault.message} | dict(fault.headers)
+        body = json.dumps({"error": fault.message}).encode()
+        self.answer(fault.status, body, headers)
+
+    def _hang_up(self):
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
+
+    def writable(self, repo_id):
+        """Return the repo if this login may write; answer with an error if not."""
+        if not self.require_token():
+            return None
+        repo = self.hub.repos.get(repo_id)
+        if repo is None:
+            self.refuse(404, "RepoNotFound", "Repository not found")
+        return repo
+
+    def require_token(self):
+        if not self._has_token():
+            self.refuse(401, "", "Invalid username or password.")
+        return self._has_token()
 
     def _info(self, repo_id, revision=""):
         found = self._find(repo_id, revision)
         if found:
             repo, commit = found
-            siblings = [{"rfilename": name} for name in sorted(repo.files(commit))]
-            self._json({"id": repo_id, "sha": commit, "siblings": siblings})
+            siblings = [
+                {"rfilename": name, "size": len(content)}
+                for name, content in sorted(repo.files(commit).items())
+            ]
+            self.json(
+                {
+                    "id": repo_id,
+                    "sha": commit,
+                    "private": repo.is_private,
+                    "siblings": siblings,
+                }
+            )
 
     def _tree(self, repo_id, revision):
         found = self._find(repo_id, revision)
         if found:
             repo, commit = found
-            self._json([_entry(n, c) for n, c in sorted(repo.files(commit).items())])
+            self.json([_entry(n, c) for n, c in sorted(repo.files(commit).items())])
 
     def _file(self, repo_id, revision, name):
         found = self._find(repo_id, revision)
@@ -166,11 +174,11 @@ class _Handler(BaseHTTPRequestHandler):
             return
         repo, commit = found
         if repo.is_gated and not self._has_token():
-            self._refuse(401, "GatedRepo", f"Access to model {repo_id} is restricted.")
+            self.refuse(401, "GatedRepo", f"Access to model {repo_id} is restricted.")
             return
         content = repo.files(commit).get(name)
         if content is None:
-            self._refuse(404, "EntryNotFound", "Entry not found")
+            self.refuse(404, "EntryNotFound", "Entry not found")
             return
         headers = {"X-Repo-Commit": commit, "ETag": f'"{_etag(name, content)}"'}
         self._content(content, headers)
@@ -180,44 +188,52 @@ class _Handler(BaseHTTPRequestHandler):
         repo = self.hub.repos.get(repo_id)
         if repo is None or (repo.is_private and not self._has_token()):
             status = 404 if self._has_token() else 401  # a secret is not told
-            self._refuse(status, "RepoNotFound", "Repository not found")
+            self.refuse(status, "RepoNotFound", "Repository not found")
             return None
         commit = repo.commit(revision or "main")
         if commit is None:
-            self._refuse(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+            self.refuse(404, "RevisionNotFound", f"Invalid rev id: {revision}")
             return None
         return repo, commit
 
     def _has_token(self):
         return self.headers.get("Authorization") == f"Bearer {TOKEN}"
 
-    def _json(self, value):
+    def json(self, value, status=200):
         content = json.dumps(value).encode()
-        self._answer(200, content, {"Content-Type": "application/json"})
+        self.answer(status, content, {"Content-Type": "application/json"})
 
     def _content(self, content, headers):
         asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if asked is None:
-            self._answer(200, content, {"Accept-Ranges": "bytes"} | headers)
+            self.answer(200, content, {"Accept-Ranges": "bytes"} | headers)
             return
         first, last = int(asked[1]), int(asked[2] or len(content) - 1)
         part = {"Content-Range": f"bytes {first}-{last}/{len(content)}"}
-        self._answer(206, content[first : last + 1], part | headers)
+        self.answer(206, content[first : last + 1], part | headers)
 
-    def _refuse(self, status, code, message):
+    def refuse(self, status, code, message):
         headers = {"X-Error-Message": message} | (
             {"X-Error-Code": code} if code else {}
         )
-        self._answer(status, json.dumps({"error": message}).encode(), headers)
+        self.answer(status, json.dumps({"error": message}).encode(), headers)
 
-    def _answer(self, status, content, headers):
+    def answer(self, status, content, headers):
+        if self._cut_after is not None and self.command in ("POST", "PUT"):
+            self._hang_up()  # it was done, but nobody learns of it
+            return
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
+        if self.command == "HEAD":
+            return
+        if self._cut_after is not None:
+            self.wfile.write(content[: self._cut_after])
+            self._hang_up()
+            return
+        self.wfile.write(content)
 
 
 _REPO = r"(?P<repo_id>[^/]+/[^/]+)"
