@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from lora_qd.cli.run_verbs import run_verbs
+from lora_qd.cli.sharing_verbs import sharing_verbs
 from lora_qd.cli.skill_verbs import Allow, Json, skill_verbs
 from lora_qd.errors import InputError, LoraQDError
 
@@ -30,6 +31,7 @@ tiny = typer.Typer(
 app.add_typer(tiny, name="tiny")
 app.add_typer(run_verbs)
 app.add_typer(skill_verbs)
+app.add_typer(sharing_verbs)
 
 Config = Annotated[Path, typer.Option(help="The experiment's YAML file.")]
 Overrides = Annotated[

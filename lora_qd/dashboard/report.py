@@ -1,10 +1,12 @@
 """``loraqd report``: a run's page in one file, and its charts as PNG, SVG and CSV."""
 
+import tempfile
 from pathlib import Path
 
 from lora_qd.dashboard.page import report_page
 from lora_qd.dashboard.pictures import save_pictures
 from lora_qd.runs.figures import figures_of
+from lora_qd.runs.figures.archive_maps import archive_figures
 from lora_qd.runs.following import Follower
 from lora_qd.store.files import new_directory, write_bytes
 from lora_qd.store.run_directory import RunDirectory
@@ -33,3 +35,19 @@ def write_report(run: Path, *, has_pictures: bool = True) -> Path:
         if has_pictures:
             save_pictures(figures, beside)
     return directory.report / "index.html"
+
+
+def archive_pictures(run: Path) -> dict[str, bytes]:
+    """Return a picture of each archive as PNG, by file name.
+
+    Raises:
+        InputError: there is no run.
+        MissingExtraError: matplotlib is not installed.
+    """
+    story = Follower(RunDirectory(run)).read().story
+    if story is None:
+        return {}
+    maps = [f for f in archive_figures(story) if f.id.startswith("archive-")]
+    with tempfile.TemporaryDirectory(prefix="loraqd-") as scratch:
+        save_pictures(maps, Path(scratch))
+        return {p.name: p.read_bytes() for p in sorted(Path(scratch).glob("*.png"))}

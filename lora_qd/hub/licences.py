@@ -86,6 +86,11 @@ def terms_of(base: Base, repo_id: str, options: LicenceOptions) -> Terms:
     return Terms(licence, source, files)
 
 
+def is_licence_text(name: str) -> bool:
+    """Tell whether a base's file of this name goes along."""
+    return any(pattern.fullmatch(name) for pattern in _KINDS.values())
+
+
 def _require_name(licence: Licence, base: Base, repo_id: str) -> None:
     owner, _, name = repo_id.partition("/")
     if licence.prefix and not re.match(licence.prefix, name, re.IGNORECASE):

@@ -96,15 +96,15 @@ class RunMembers:
         return export(self.load(name), self.space, self.config, out)
 
 
-def refuse_existing(out: Path) -> None:
-    """Refuse to export over something.
+def refuse_existing(out: Path, *, option: str = "--out") -> None:
+    """Refuse to write over something; ``option`` names another place.
 
     Raises:
         InputError: ``out`` exists.
     """
     if out.exists():
         raise InputError(
-            f"expected {out} not to exist, but it does; choose another --out"
+            f"expected {out} not to exist, but it does; choose another {option}"
         )
 
 
