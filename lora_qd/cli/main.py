@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from lora_qd.cli.run_verbs import run_verbs
+from lora_qd.cli.serving_verbs import serving_verbs
 from lora_qd.cli.sharing_verbs import sharing_verbs
 from lora_qd.cli.skill_verbs import Allow, Json, skill_verbs
 from lora_qd.errors import InputError, LoraQDError
@@ -31,6 +32,7 @@ tiny = typer.Typer(
 app.add_typer(tiny, name="tiny")
 app.add_typer(run_verbs)
 app.add_typer(skill_verbs)
+app.add_typer(serving_verbs)
 app.add_typer(sharing_verbs)
 
 Config = Annotated[Path, typer.Option(help="The experiment's YAML file.")]
@@ -144,22 +146,11 @@ def resume(
 
 
 @app.command()
-def serve(
-    run: Annotated[Path, typer.Argument(help="The run's directory.")],
-    port: Annotated[int, typer.Option(help="TCP port on 127.0.0.1.")] = 8000,
-) -> None:
-    """Serve a run's elites by vLLM's OpenAI server, each under its own name."""
-    from lora_qd.cli.serving import serve_run
-
-    serve_run(run, port=port)
-
-
-@app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="The run's directory.")],
     out: Annotated[Path, typer.Option(help="The PEFT directory to write.")],
     member: Annotated[
-        str, typer.Option(help="aggregate, balanced, a skill, or a member's id.")
+        str, typer.Option(help="aggregate, balanced, a skill, a cell or an id.")
     ] = "aggregate",
 ) -> None:
     """Write one member as a PEFT adapter directory."""

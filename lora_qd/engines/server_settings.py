@@ -61,6 +61,13 @@ class ServerSettings:
     """Adapters to serve from the start, by model name."""
     address: tuple[str, int] | None = None
     """Host and port; by default a Unix socket in a private directory."""
+    guard: str | None = None
+    """Import path of the ASGI middleware through which every request passes first;
+    without one a server on a port loads no adapters at run time."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Of the environment, for the guard and plug-ins; where secrets go."""
+    prefix_caching: bool = False
+    """Whether the keys and values of a prompt's beginning are kept for the next."""
     extra_arguments: tuple[str, ...] = ()
     """Passed on to vLLM."""
 
@@ -107,10 +114,14 @@ class ServerSettings:
         }
         flags = [
             "--enable-lora",
-            "--no-enable-prefix-caching",  # keyed by name, and prompts are short
             "--disable-log-stats",
             "--disable-uvicorn-access-log",
         ]
+        # Kept by the adapter's name and path; the prompts of a search are short.
+        is_kept = "" if self.prefix_caching else "no-"
+        flags.append(f"--{is_kept}enable-prefix-caching")
+        if self.guard:
+            options["middleware"] = self.guard
         options |= self._quantizing()
         if is_cpu:
             flags.append("--enforce-eager")
@@ -121,13 +132,30 @@ class ServerSettings:
             options["uds"] = socket
         else:
             options |= dict(zip(("host", "port"), self.address, strict=True))
-        named = [f"--{name}={value}" for name, value in options.items()]
+        server = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+        lists = [*self._modules(), *self.extra_arguments]
+        return [*server, *_named(options), *flags, *lists]
+
+    def plain_command(self) -> list[str]:
+        """Return the command by which anybody serves this without loraqd."""
+        options: dict[str, object] = {
+            "dtype": self.dtype,
+            "max-model-len": self.max_model_len,
+            "max-loras": self.max_loras,
+            "max-lora-rank": self.served_rank,
+            **self._quantizing(),
+        }
+        if len(self.devices) > 1:
+            options["tensor-parallel-size"] = len(self.devices)
+        server = ["vllm", "serve", self.model, "--enable-lora"]
+        return [*server, *_named(options), *self._modules(), *self.extra_arguments]
+
+    def _modules(self) -> list[str]:
         modules = ["--lora-target-modules", *self.lora_target_modules]
         if self.lora_modules:
             modules.append("--lora-modules")
             modules += [f"{name}={path}" for name, path in self.lora_modules.items()]
-        server = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
-        return [*server, *named, *flags, *modules, *self.extra_arguments]
+        return modules
 
     def _quantizing(self) -> dict[str, object]:
         """Return how vLLM quantises the base while it loads it.
@@ -144,8 +172,10 @@ class ServerSettings:
     def environment(self, *, is_cpu: bool) -> dict[str, str]:
         """Return the variables that the server needs on top of ours."""
         variables = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
-        if self.address is None:  # whoever reaches it may make it read any path
+        # Whoever reaches its routes may make it read any path.
+        if self.address is None or self.guard:
             variables["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
+        variables |= self.variables
         if self.devices:
             variables["CUDA_VISIBLE_DEVICES"] = ",".join(self.devices)
         if Path(self.model).is_dir():
@@ -168,3 +198,7 @@ class ServerSettings:
             paths = [root, os.environ.get("PYTHONPATH", "")]
             variables["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         return variables
+
+
+def _named(options: Mapping[str, object]) -> list[str]:
+    return [f"--{name}={value}" for name, value in options.items()]

@@ -20,6 +20,8 @@ from lora_qd.engines.server_log import excerpt, read_log, remedy
 from lora_qd.engines.server_settings import BASE_NAME, ServerSettings
 from lora_qd.errors import EngineError
 
+ADAPTERS_VARIABLE = "LORAQD_ADAPTERS"
+"""Tells the server's own processes of its private directory for adapters."""
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 _SOCKET_PATH_LIMIT = 100  # the kernel's is 108 bytes, its terminator included
 _MEMORY_NEEDED = 2 * 2**30  # a dozen rank-16 adapters of an 8B model are 1 GiB
@@ -124,7 +126,9 @@ class VllmServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=os.environ | self.settings.environment(is_cpu=is_cpu),
+                env=os.environ
+                | self.settings.environment(is_cpu=is_cpu)
+                | {ADAPTERS_VARIABLE: str(self.adapters)},
                 start_new_session=True,
             )
 

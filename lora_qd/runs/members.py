@@ -6,10 +6,8 @@ from pathlib import Path
 from lora_qd.errors import InputError
 from lora_qd.factors import CoreSpace, TaskVector
 from lora_qd.records import Member
-from lora_qd.runs.config import RunConfig, load_config
-from lora_qd.runs.lineage import open_lineage
+from lora_qd.runs.config import RunConfig
 from lora_qd.runs.measure_config import MeasureConfig
-from lora_qd.runs.results import load_results
 from lora_qd.store.adapters import (
     CONFIG_NAME,
     WEIGHTS_NAME,
@@ -19,9 +17,6 @@ from lora_qd.store.adapters import (
     save_adapter,
 )
 from lora_qd.store.base import base_shapes
-from lora_qd.store.genomes import load_space
-from lora_qd.store.ledger import Ledger
-from lora_qd.store.run_directory import RunDirectory
 
 
 def adapter_writer(
@@ -53,47 +48,6 @@ def write_for_engine(update: TaskVector, directory: Path, config: MeasureConfig)
     (path / WEIGHTS_NAME).write_bytes(weights)
     (path / CONFIG_NAME).write_bytes(adapter_config(update, config.base))
     return name
-
-
-class RunMembers:
-    """Read access to the members of a finished run.
-
-    Raises:
-        InputError: there is no finished run in the directory.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.directory = RunDirectory(path)
-        self.directory.require_finished()
-        self.config = load_config(self.directory.config)
-        self.space = load_space(self.directory.space)
-        self.results = load_results(self.directory.results)
-        with Ledger(self.directory.ledger) as ledger:
-            self.lineage = open_lineage(ledger, self.directory, self.config)
-
-    def load(self, name: str) -> Member:
-        """Return a member by the name it is served under, or by its id.
-
-        Raises:
-            InputError: the run knows neither.
-        """
-        id_ = self.results.members.get(name, name)
-        if id_ not in self.lineage and id_ not in self.results.members.values():
-            known = ", ".join(self.results.members)
-            raise InputError(
-                f"expected a member of {self.directory.path}, but got {name!r}; it "
-                f"has {known}, and those that its ledger names"
-            )
-        return Member(id_, self.lineage.cores(id_))
-
-    def export(self, name: str, out: Path) -> float:
-        """Write a member as a PEFT directory; return the energy that truncation drops.
-
-        Raises:
-            InputError: there is no such member, or ``out`` exists.
-        """
-        refuse_existing(out)
-        return export(self.load(name), self.space, self.config, out)
 
 
 def refuse_existing(out: Path, *, option: str = "--out") -> None:

@@ -13,6 +13,7 @@ from lora_qd.archive import GridArchive
 from lora_qd.errors import InputError, LoraQDError
 from lora_qd.factors import CoreSpace, TaskVector
 from lora_qd.records import Member
+from lora_qd.runs.cells import elite_at
 from lora_qd.runs.config import RunConfig
 from lora_qd.runs.history import bred_from, replay_archives
 from lora_qd.runs.lineage import Lineage, lineage_of
@@ -181,7 +182,7 @@ class Run:
         """Return a member with its cores: from its file, or bred again.
 
         Args:
-            name: its id, or the name that it is served under.
+            name: its id, the name that it is served under, or its cell.
 
         Example::
 
@@ -195,13 +196,20 @@ class Run:
         return Member(id_, self.lineage.cores(id_))
 
     def id_of(self, name: str) -> str:
-        """Return the id of a member by its id, or by the name that it is served under.
+        """Return the id of a member by its id, its served name, or its cell.
+
+        Example::
+
+            run.id_of("balanced")
+            run.id_of("code[3,7]")
 
         Raises:
-            InputError: there is no such member.
+            InputError: there is no such member, or the cell is empty.
         """
         served = self.results.members if self.results else {}
         id_ = served.get(name, name)
+        if id_ not in self.lineage and id_ not in served.values():
+            id_ = elite_at(name, self.archives) or name
         if id_ not in self.lineage and id_ not in served.values():
             known = ", ".join(served) or f"{len(self.children)} children"
             raise InputError(

@@ -1,42 +1,57 @@
-"""A finished run behind vLLM's OpenAI server, its elites as named models.
+"""A finished run behind vLLM's OpenAI server, its members as named models.
 
-The adapters are given at the start; loading others at run time stays off, so nobody who
-reaches the port can make the server read a path.
+Those with a name are given at the start; any other member is made when somebody asks
+for it (``plugin``), and what may be asked at all is decided before vLLM (``guard``).
 """
 
+import os
 import signal
 import socket
 import tempfile
 import threading
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lora_qd.engines import ServerSettings, VllmServer
 from lora_qd.errors import InputError
 from lora_qd.runs.engines import engine_settings
-from lora_qd.runs.members import RunMembers
+from lora_qd.runs.run import Run
+from lora_qd.serving.plugin import RUN_VARIABLE
+from lora_qd.store.files import new_directory
 
 HOST = "127.0.0.1"
+_GUARD = "lora_qd.serving.guard.Guard"
+_PLUGIN = "loraqd"
 _POLL_S = 0.5
 
 Ready = Callable[[str, tuple[str, ...]], None]
 """Called with the API's address and the models' names when the server answers."""
 
 
-def serve(members: RunMembers, *, port: int, ready: Ready) -> None:
-    """Serve the named members of a run on 127.0.0.1 until Ctrl-C or SIGTERM.
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How a server is reached."""
+
+    port: int | None = None
+    """Of 127.0.0.1; None: a Unix socket in a private directory."""
+    api_key: str | None = None
+    """What clients must show; None: nothing."""
+
+
+def serve(run: Run, access: Access, *, ready: Ready) -> None:
+    """Serve the members of a finished run until Ctrl-C or SIGTERM.
 
     Raises:
-        InputError: the port is taken.
+        InputError: the port is taken, or the run is not finished.
         EngineError: vLLM does not come up, or ends.
     """
-    require_free(port)
+    if access.port is not None:
+        require_free(access.port)
     stop = threading.Event()
-
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     with tempfile.TemporaryDirectory(prefix="loraqd-") as scratch:
-        settings = serve_settings(members, Path(scratch), port=port)
+        settings = serve_settings(run, Path(scratch), access)
         try:
             with VllmServer(settings) as server:
                 ready(f"{server.url}/v1", tuple(settings.lora_modules))
@@ -46,16 +61,54 @@ def serve(members: RunMembers, *, port: int, ready: Ready) -> None:
             return
 
 
-def serve_settings(
-    members: RunMembers, directory: Path, *, port: int
-) -> ServerSettings:
-    """Write the named members below ``directory``; return how vLLM serves them."""
-    modules = {}
-    for name in members.results.members:
-        modules[name] = directory / name
-        members.export(name, modules[name])
-    settings = engine_settings(members.config, members.space.bases)
-    return replace(settings, lora_modules=modules, address=(HOST, port))
+def serve_settings(run: Run, directory: Path, access: Access) -> ServerSettings:
+    """Write the named members below ``directory``; return how vLLM serves the run.
+
+    Raises:
+        InputError: the run is not finished.
+    """
+    settings = named_settings(run, directory)
+    variables = {RUN_VARIABLE: str(run.directory.path.absolute())}
+    if access.api_key:
+        variables["VLLM_API_KEY"] = access.api_key  # a command line is seen by all
+    if "VLLM_PLUGINS" in os.environ:
+        variables["VLLM_PLUGINS"] = f"{os.environ['VLLM_PLUGINS']},{_PLUGIN}"
+    return replace(
+        settings,
+        address=None if access.port is None else (HOST, access.port),
+        guard=_GUARD,
+        variables=variables,
+        prefix_caching=True,  # conversations repeat their beginning
+    )
+
+
+def named_settings(run: Run, directory: Path) -> ServerSettings:
+    """Write the named members below ``directory``; return how any vLLM serves them.
+
+    Raises:
+        InputError: the run is not finished.
+    """
+    run.directory.require_finished()
+    names = run.results.members if run.results else {}
+    modules = {name: directory / name for name in names}
+    for name, path in modules.items():
+        run.export(name, path)
+    settings = engine_settings(run.config, run.space.bases)
+    return replace(settings, lora_modules=modules)
+
+
+def export_named(run: Run) -> ServerSettings:
+    """Write the named members to RUN/adapters; return how any vLLM serves them.
+
+    Raises:
+        InputError: the run is not finished.
+        StoreError: the disk refuses; an earlier directory stays as it is.
+    """
+    final = run.directory.path.absolute() / "adapters"
+    with new_directory(final, replace=True) as beside:
+        settings = named_settings(run, beside)
+    modules = {name: final / name for name in settings.lora_modules}
+    return replace(settings, lora_modules=modules)
 
 
 def require_free(port: int) -> None:

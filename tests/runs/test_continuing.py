@@ -15,7 +15,7 @@ from lora_qd.runs.continuing import (
     recorded_config,
     require_same_search,
 )
-from lora_qd.runs.members import RunMembers
+from lora_qd.runs.run import Run
 from lora_qd.store.ledger import Ledger
 from lora_qd.store.run_directory import RunDirectory
 from tests.runs import synthetic
@@ -188,7 +188,7 @@ def test_a_copied_run_is_read_where_nothing_else_is(finished, tmp_path, monkeypa
     (tmp_path / "copy" / "config.yaml").write_text(
         (finished.run / "config.yaml").read_text().replace(str(finished.base), "gone")
     )
-    members = RunMembers(tmp_path / "copy")
+    members = Run.open(tmp_path / "copy")
     for name in members.results.members:
         members.export(name, tmp_path / "out" / name)
         assert (tmp_path / "out" / name / "adapter_model.safetensors").is_file()

@@ -13,7 +13,7 @@ import pytest
 
 from lora_qd.errors import InputError, StoreError
 from lora_qd.records import Split
-from lora_qd.runs.members import RunMembers
+from lora_qd.runs.run import Run
 from lora_qd.store.ledger import Ledger
 from lora_qd.tasks.sandbox import Sandbox
 from lora_qd.tasks.tiny import tiny_tasks
@@ -83,9 +83,9 @@ def test_the_test_split_is_read_for_the_table_only(finished_run):
 def test_only_elites_and_named_members_keep_their_genomes(finished_run):
     run, _ = finished_run
     kept = list((run / "members").iterdir())
-    members = RunMembers(run)
+    members = Run.open(run)
     for name in members.results.members:
-        assert members.lineage.path(members.load(name).id) in kept
+        assert members.lineage.path(members.member(name).id) in kept
     assert len(kept) <= 5 + 6 + 2
 
 
@@ -95,7 +95,7 @@ def test_an_exported_member_gives_the_same_text_in_peft(finished_run, tmp_path):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     run, _ = finished_run
-    RunMembers(run).export("expert-shell", tmp_path / "out")
+    Run.open(run).export("expert-shell", tmp_path / "out")
     base = AutoModelForCausalLM.from_pretrained(
         ROOT / "adapters/tiny-llama", dtype=torch.bfloat16
     )
@@ -122,20 +122,20 @@ def test_an_exported_member_gives_the_same_text_in_peft(finished_run, tmp_path):
 def test_an_unknown_member_is_named_with_those_that_exist(finished_run):
     run, _ = finished_run
     with pytest.raises(InputError, match=r"got 'nobody'; it has aggregate, balanced"):
-        RunMembers(run).load("nobody")
+        Run.open(run).member("nobody")
 
 
 @pytest.mark.parametrize("name", ["../ledger", "../../etc/passwd", ""])
 def test_a_members_name_is_no_path(finished_run, name):
     run, _ = finished_run
     with pytest.raises((InputError, StoreError), match="a member of"):
-        RunMembers(run).load(name)
+        Run.open(run).member(name)
 
 
 def test_export_does_not_overwrite(finished_run, tmp_path):
     run, _ = finished_run
     with pytest.raises(InputError, match="not to exist, but it does"):
-        RunMembers(run).export("aggregate", tmp_path)
+        Run.open(run).export("aggregate", tmp_path)
 
 
 def free_port():

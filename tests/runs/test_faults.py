@@ -13,7 +13,7 @@ import yaml
 
 from lora_qd.cli.evolving import go_on, start
 from lora_qd.errors import InputError, StoreError
-from lora_qd.runs.members import RunMembers
+from lora_qd.runs.run import Run
 from lora_qd.store.ledger import Ledger
 from lora_qd.store.run_directory import RunDirectory
 from tests.runs import driver, synthetic
@@ -118,7 +118,7 @@ def test_a_read_only_run_is_read_but_not_written(stopped, mounted, whole):
     go_on(stopped.run, children=None)
     assert_whole(stopped, whole)
     remount(stopped.run, "ro")
-    assert RunMembers(stopped.run).load("aggregate").cores
+    assert Run.open(stopped.run).member("aggregate").cores
 
 
 def flip(path, rng):

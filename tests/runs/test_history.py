@@ -8,7 +8,7 @@ from lora_qd.errors import StoreError
 from lora_qd.factors import content_hash
 from lora_qd.runs.history import replay_archives, whole_history
 from lora_qd.runs.lineage import Lineage, open_lineage
-from lora_qd.runs.members import RunMembers
+from lora_qd.runs.run import Run
 from lora_qd.search import Breeder
 from lora_qd.store.ledger import ChildRow, Ledger, mean
 from lora_qd.store.run_directory import RunDirectory
@@ -46,7 +46,7 @@ def test_a_run_that_goes_on_ends_as_if_it_had_never_stopped(
         run_and_stop(broken, stop)
     results = synthetic.run(broken)
     assert synthetic.footprint(broken.run) == synthetic.footprint(whole.run)
-    assert results.rows == RunMembers(whole.run).results.rows
+    assert results.rows == Run.open(whole.run).results.rows
 
 
 def test_a_long_run_deletes_what_it_can_breed_again_and_ends_the_same(
@@ -82,7 +82,7 @@ def test_an_extended_run_ends_as_if_it_had_been_long_from_the_start(
     results = synthetic.run(again)
     rows, expected = (synthetic.footprint(c.run)[0] for c in (again, long))
     assert rows == expected
-    assert results.rows == RunMembers(long.run).results.rows
+    assert results.rows == Run.open(long.run).results.rows
 
 
 def test_what_was_recorded_is_not_scored_again(tmp_path):
@@ -146,7 +146,7 @@ def test_every_child_is_derived_bit_by_bit_from_its_parents(tmp_path, form, sele
 def test_any_member_is_read_though_only_elites_have_files(tmp_path):
     config = synthetic.config(tmp_path, search__children=40)
     synthetic.run(config)
-    members = RunMembers(config.run)
+    members = Run.open(config.run)
     with Ledger(config.run / "ledger.sqlite") as ledger:
         rows = ledger.children()
     without_file = [
@@ -154,7 +154,7 @@ def test_any_member_is_read_though_only_elites_have_files(tmp_path):
     ]
     assert without_file
     for row in without_file:
-        assert content_hash(members.load(row.member).cores) == row.genome
+        assert content_hash(members.member(row.member).cores) == row.genome
 
 
 def test_a_derived_member_with_other_bits_is_refused(tmp_path):
@@ -175,7 +175,7 @@ def test_a_long_line_of_descent_is_derived_without_recursion(tmp_path):
         rows = ledger.children()
     child = next(row for row in rows if row.parents)
     breeder = Breeder(
-        {s: RunMembers(config.run).load(f"expert-{s}").cores for s in config.skills},
+        {s: Run.open(config.run).member(f"expert-{s}").cores for s in config.skills},
         config.search.settings(config.merge_gains),
         config.seed,
     )
