@@ -17,7 +17,7 @@ from lora_qd.errors import LoraQDError
 
 Materialise = Callable[[str, Path], Path]
 """Writes the member of a name below a directory; returns the PEFT directory."""
-GRACE_S = 60.0
+GRACE_S = 10.0
 """Seconds after its last request in which an adapter's files stay: vLLM may still end
 what a client has broken off."""
 

@@ -16,6 +16,16 @@ if TYPE_CHECKING:
 
 LOG_IN = "log in with: hf auth login"
 _MOST_CHARACTERS = 200
+_ANY_REFUSAL = ("the Hub refuses it", "mend what it names")
+_REFUSALS = {
+    401: ("the Hub does not know this login", LOG_IN),
+    402: ("the account's storage is used up", "free or buy some, then repeat"),
+    403: ("the Hub refuses this login", f"check its rights, or {LOG_IN}"),
+    409: ("it is in use or exists already", "repeat, or choose another name"),
+    412: ("somebody else changed it meanwhile", "repeat"),
+    413: ("it is too large for the Hub", "share fewer members"),
+}
+"""What a status means, and what to do about it."""
 
 
 @contextmanager
@@ -79,47 +89,23 @@ def refusal(error: "HfHubHTTPError", attempt: str, again: str) -> LoraQDError:
     said = one_line(getattr(error, "server_message", None) or "")
     because = f": {said}" if said else ""
     if isinstance(error, errors.GatedRepoError):
-        return InputError(
-            f"expected {attempt}, but it is gated; ask for access on its page, then "
-            f"{LOG_IN}"
-        )
-    if isinstance(error, errors.RepositoryNotFoundError):
-        return InputError(
-            f"expected {attempt}, but there is no such repository, or a private one; "
-            f"check the name, or {LOG_IN}"
-        )
-    if isinstance(error, errors.RevisionNotFoundError):
-        return InputError(
-            f"expected {attempt}, but it has no such revision; pass a branch, tag or "
-            "commit of it"
-        )
-    if status == 429:
-        return StoreError(
-            f"expected {attempt}, but the Hub takes no more requests for now{because}; "
-            f"wait {_patience(error)}, then repeat"
-        )
-    facts = {
-        401: ("the Hub does not know this login", LOG_IN),
-        402: ("the account's storage is used up", "free or buy some, then repeat"),
-        403: ("the Hub refuses this login", f"check its rights, or {LOG_IN}"),
-        409: ("it is in use or exists already", "repeat, or choose another name"),
-        412: ("somebody else changed it meanwhile", "repeat"),
-        413: ("it is too large for the Hub", "share fewer members"),
-    }
-    if status in facts:
-        fact, remedy = facts[status]
-        return InputError(
-            f"expected {attempt}, but {fact} ({status}){because}; {remedy}"
-        )
-    if status < 500:
-        return InputError(
-            f"expected {attempt}, but the Hub refuses it ({status}){because}; mend "
-            "what it names"
-        )
-    return StoreError(
-        f"expected {attempt}, but the Hub answers with status {status}{because}; "
-        f"{again}"
-    )
+        fact = f"it is gated; ask for access on its page, then {LOG_IN}"
+    elif isinstance(error, errors.RepositoryNotFoundError):
+        fact = "there is no such repository, or a private one; check the name, or "
+        fact += LOG_IN
+    elif isinstance(error, errors.RevisionNotFoundError):
+        fact = "it has no such revision; pass a branch, tag or commit of it"
+    elif status == 429:
+        fact = f"the Hub takes no more requests for now{because}; wait "
+        fact += f"{_patience(error)}, then repeat"
+        return StoreError(f"expected {attempt}, but {fact}")
+    elif status >= 500:
+        fact = f"the Hub answers with status {status}{because}; {again}"
+        return StoreError(f"expected {attempt}, but {fact}")
+    else:
+        reason, remedy = _REFUSALS.get(status, _ANY_REFUSAL)
+        fact = f"{reason} ({status}){because}; {remedy}"
+    return InputError(f"expected {attempt}, but {fact}")
 
 
 def outage(error: Exception, attempt: str, again: str) -> StoreError:

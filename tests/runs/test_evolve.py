@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -136,84 +135,6 @@ def test_export_does_not_overwrite(finished_run, tmp_path):
     run, _ = finished_run
     with pytest.raises(InputError, match="not to exist, but it does"):
         Run.open(run).export("aggregate", tmp_path)
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
-def serve(run, port):
-    process = subprocess.Popen(
-        [sys.executable, "cli.py", "serve", str(run), "--port", str(port)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if "Stop with Ctrl-C" in line:
-            return process
-    raise AssertionError(f"the server ended: {lines}")
-
-
-@pytest.mark.slow
-def test_served_members_answer_the_openai_client_correctly_and_differently(
-    finished_run,
-):
-    from openai import NotFoundError, OpenAI
-
-    run, _ = finished_run
-    port = free_port()
-    process = serve(run, port)
-    try:
-        client = OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none")
-        names = {model.id for model in client.models.list()}
-        assert {"aggregate", "balanced", "code", "database", "shell"} <= names
-        samples = tiny_tasks(Sandbox())["shell"].samples(Split.TEST)[:12]
-        answers = {
-            name: [ask(client, name, sample.prompt) for sample in samples]
-            for name in ("base", "code", "database", "shell", "aggregate")
-        }
-        right = [a == s.target for a, s in zip(answers["shell"], samples, strict=True)]
-        assert sum(right) >= 6
-        assert len({tuple(given) for given in answers.values()}) == 5
-        with pytest.raises(NotFoundError, match="does not exist"):
-            ask(client, "nobody", "hello")
-        with pytest.raises(NotFoundError):
-            client.post("/load_lora_adapter", cast_to=object, body={})
-    finally:
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
-        process.stdout.close()
-    with socket.create_server(("127.0.0.1", port)):
-        pass  # nobody listens any more
-
-
-def ask(client, model, prompt):
-    reply = client.chat.completions.create(
-        model=model,
-        messages=[{"role": "user", "content": prompt}],
-        temperature=0,
-        max_tokens=40,
-    )
-    return reply.choices[0].message.content
-
-
-def test_a_taken_port_is_one_line(finished_run):
-    run, _ = finished_run
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        done = subprocess.run(
-            [sys.executable, "cli.py", "serve", str(run), "--port", str(port)],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    assert done.returncode == 2
-    assert f"expected port {port} of 127.0.0.1 to be free" in done.stderr
 
 
 @pytest.mark.slow

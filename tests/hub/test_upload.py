@@ -1,19 +1,22 @@
-"""Upload and download by the real client, against a hub that fails in every way."""
-
-import json
+"""A push by the real client, against a hub that fails in every way."""
 
 import pytest
 
-from lora_qd.errors import InputError, LoraQDError, StoreError
+from lora_qd.errors import InputError, StoreError
 from lora_qd.hub.download import download
-from lora_qd.hub.manifest import Manifest, SharedBase, listed
-from lora_qd.hub.upload import upload
 from tests.fakes.hub_repo import TOKEN
+from tests.hub.transport import (
+    ID,
+    RUN_ID,
+    content_of,
+    files,
+    folder,
+    push,
+    without_attributes,
+)
 
 # The client's own, when it uploads a large file.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")
-ID = "owner/run"
-RUN_ID = "1" * 64
 STEPS = (
     "GET /api/models/owner/run",
     "POST /api/repos/create",
@@ -33,60 +36,10 @@ def logged_in(hub, monkeypatch):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    """Let the client retry, as it does on the fifth second, at once."""
+    """Let the client retry at once; it waits up to eight seconds, five times."""
     import huggingface_hub.utils._http as http
 
     monkeypatch.setattr(http.time, "sleep", lambda _: None)
-
-
-def tensors(value, num=64):
-    """Return a safetensors file of ``num`` bytes."""
-    entry = {"dtype": "U8", "shape": [num], "data_offsets": [0, num]}
-    header = json.dumps({"x": entry}).encode()
-    return len(header).to_bytes(8, "little") + header + bytes([value]) * num
-
-
-def files(seed=1):
-    return {
-        "adapter_config.json": b'{"peft_type": "LORA"}',
-        "adapter_model.safetensors": tensors(seed),
-        "code/adapter_config.json": b"{}",
-        "code/adapter_model.safetensors": tensors(seed + 1, 3000),
-        "run/run.json": b"{}",
-        f"run/genomes/{seed}.safetensors": tensors(seed + 2, 500),
-        "LICENSE": b"yours",
-    }
-
-
-def folder(path, content=None, run_id=RUN_ID):
-    """Write a folder as it is shared, and return it."""
-    for name, data in (content or files()).items():
-        (path / name).parent.mkdir(parents=True, exist_ok=True)
-        (path / name).write_bytes(data)
-    (path / "README.md").write_text("---\nbase_model: a/base\n---\n# A card\n")
-    manifest = Manifest(
-        run_id=run_id,
-        base=SharedBase(model="a/base", hash="hub:1", quantization="none"),
-        adapters={"aggregate": "", "code": "code"},
-        files=listed(path),
-    )
-    manifest.save(path)
-    return path
-
-
-def push(path, **options):
-    said = []
-    done = upload(path, ID, say=lambda *words: said.append(words), **options)
-    return done, said
-
-
-def content_of(path):
-    paths = [each for each in path.rglob("*") if each.is_file()]
-    return {each.relative_to(path).as_posix(): each.read_bytes() for each in paths}
-
-
-def without_attributes(repo):
-    return {name: c for name, c in repo.main.items() if name != ".gitattributes"}
 
 
 def test_what_is_pushed_is_what_is_pulled(hub, tmp_path):
@@ -273,137 +226,4 @@ def test_a_folder_that_is_not_its_manifest_is_not_uploaded(
     change(path)
     with pytest.raises(InputError, match=match):
         push(path)
-    assert hub.seen == []
-
-
-def hostile(hub, change):
-    """Share files that somebody has tampered with."""
-    content = dict(hub.repos[ID].main)
-    change(content)
-    hub.repos[ID].move(content)
-
-
-def put(name, data=b"x"):
-    return lambda content: content.update({name: data})
-
-
-def relist(**changes):
-    def change(content):
-        manifest = json.loads(content["loraqd.json"])
-        manifest["files"][0].update(changes)
-        content["loraqd.json"] = json.dumps(manifest).encode()
-
-    return change
-
-
-@pytest.mark.parametrize(
-    ("change", "match"),
-    [
-        (put("adapter_model.bin"), "holds 'adapter_model.bin', which may run code"),
-        (put("training.pkl"), "holds 'training.pkl'"),
-        (put("handler.py"), "holds 'handler.py'"),
-        (put("code/modeling.py"), "holds 'code/modeling.py'"),
-        (put("extra.safetensors"), "holds 'extra.safetensors'"),
-        (put("LICENSE", b"YOURS"), "LICENSE of owner/run to have the hash"),
-        (put("LICENSE", b"longer now"), "LICENSE of 5 bytes in owner/run"),
-        (lambda content: content.pop("LICENSE"), "LICENSE in owner/run, .* missing"),
-        (relist(path="../../x.json"), "no plain relative path"),
-        (relist(path="/etc/x.json"), "no plain relative path"),
-        (relist(path="x.pkl"), "is none of .safetensors"),
-        (relist(path="a\\b.json"), "no plain relative path"),
-        (relist(size=-1), "greater than or equal to 0"),
-        (relist(sha256="0"), "should match pattern"),
-        (put("loraqd.json", b"{" * 5000), "expected the manifest of a loraqd run"),
-        (put("loraqd.json", b"[" * 100_000), "expected the manifest of a loraqd run"),
-        (put("loraqd.json", b'{"format": 9}'), "expected the manifest"),
-    ],
-)
-def test_a_hostile_repository_is_refused_by_name(hub, tmp_path, change, match):
-    push(folder(tmp_path / "hub"))
-    hostile(hub, change)
-    with pytest.raises(InputError, match=match) as error:
-        download(ID)
-    assert "\n" not in str(error.value)
-
-
-def test_a_repository_that_was_mended_is_pulled(hub, tmp_path):
-    push(folder(tmp_path / "hub"))
-    hostile(hub, put("LICENSE", b"YOURS"))
-    with pytest.raises(InputError, match="hash"):
-        download(ID)
-    hostile(hub, put("LICENSE", b"yours"))
-    assert (download(ID).directory / "LICENSE").read_bytes() == b"yours"
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"short",
-        tensors(1)[:-1],
-        tensors(1) + b"x",
-        (2**62).to_bytes(8, "little") + b"{}",
-        tensors(1).replace(b'"U8"', b'"XX"'),
-        tensors(1).replace(b"64]", b"-4]", 1),
-        b"\x80\x04" + tensors(1)[2:],
-    ],
-)
-def test_what_is_no_safetensors_is_refused_although_its_hash_is_right(
-    hub, tmp_path, data
-):
-    push(folder(tmp_path / "hub", files() | {"adapter_model.safetensors": data}))
-    with pytest.raises(InputError, match="it is no safetensors file"):
-        download(ID)
-
-
-def test_what_is_no_shared_run_says_what_it_is_good_for(hub):
-    hub.add(ID, {"adapter_config.json": b"{}"})
-    with pytest.raises(InputError, match="it is a plain adapter: name it as it is"):
-        download(ID)
-    hub.add(ID, {"model.safetensors": b""})
-    with pytest.raises(InputError, match="pass a repository that loraqd push made"):
-        download(ID)
-    with pytest.raises(InputError, match="no such repository, or a private one"):
-        download("owner/nothing")
-    with pytest.raises(InputError, match="does not allow that name"):
-        download("owner/a/b")
-
-
-def test_a_huge_manifest_is_not_fetched(hub, tmp_path, monkeypatch):
-    push(folder(tmp_path / "hub"))
-    monkeypatch.setattr("lora_qd.hub.download.MOST_BYTES", 100)
-    hub.seen.clear()
-    with pytest.raises(InputError, match="of at most 100 bytes"):
-        download(ID)
-    assert hub.fetched() == set()
-
-
-def test_a_pull_that_was_cut_goes_on(hub, tmp_path, impatient):
-    push(folder(tmp_path / "hub"))
-    name = "code/adapter_model.safetensors"
-    hub.fail(f"GET .*{name}", after=1000, times=30)
-    with pytest.raises(StoreError, match="repeat the pull, which goes on"):
-        download(ID)
-    hub.faults.clear()
-    assert (download(ID).directory / name).read_bytes() == files()[name]
-
-
-def test_a_revision_is_pulled(hub, tmp_path):
-    push(folder(tmp_path / "one", files(1)))
-    first = download(ID).commit
-    push(folder(tmp_path / "two", files(7)))
-    assert download(ID).commit != first
-    old = download(ID, revision=first)
-    assert (old.directory / "adapter_model.safetensors").read_bytes() == tensors(1)
-    with pytest.raises(InputError, match="no such revision"):
-        download(ID, revision="v9")
-
-
-def test_without_a_network_it_is_one_line(hub, tmp_path, monkeypatch, impatient):
-    import huggingface_hub.constants
-
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    for attempt in (lambda: push(folder(tmp_path / "hub")), lambda: download(ID)):
-        with pytest.raises(LoraQDError, match="HF_HUB_OFFLINE is set; unset it"):
-            attempt()
     assert hub.seen == []
