@@ -66,3 +66,14 @@ def hub(tmp_path, monkeypatch):
     with running_hub() as server:
         point_client_at(server, tmp_path / "hub-cache", monkeypatch)
         yield server
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory):
+    """Return a finished run's directory and what the command printed."""
+    from tests.runs.small import evolve
+
+    run = tmp_path_factory.mktemp("runs") / "small"
+    done = evolve(run)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return run, done.stdout

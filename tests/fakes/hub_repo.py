@@ -20,6 +20,8 @@ class HubRepo:
     ignored: frozenset[str] = frozenset()
     """Files that its .gitignore names: a commit drops them without a word."""
     num_commits: int = 0
+    card: Mapping[str, object] = field(default_factory=dict)
+    """The metadata of its model card."""
 
     def commit(self, revision: str) -> str | None:
         """Return the commit of a branch, tag or commit; None if there is none."""

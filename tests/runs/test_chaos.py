@@ -15,7 +15,7 @@ from lora_qd.runs.evolve import Watcher, evolve
 from lora_qd.runs.experts import load_experts
 from lora_qd.store.ledger import Ledger
 from lora_qd.store.run_directory import RunDirectory
-from tests.runs.conftest import ROOT, SMALL
+from tests.runs.small import ROOT, SMALL
 
 NUM_KILLS = 10
 ANSWERS_BETWEEN = 4

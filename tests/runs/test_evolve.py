@@ -16,7 +16,7 @@ from lora_qd.runs.run import Run
 from lora_qd.store.ledger import Ledger
 from lora_qd.tasks.sandbox import Sandbox
 from lora_qd.tasks.tiny import tiny_tasks
-from tests.runs.conftest import ROOT, evolve
+from tests.runs.small import ROOT, evolve
 
 SEEDS = ["expert-code", "expert-database", "expert-shell", "merge-0.5", "merge-0.7"]
 

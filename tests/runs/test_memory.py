@@ -21,7 +21,7 @@ from lora_qd.store.adapters import WEIGHTS_NAME, save_adapter
 from lora_qd.store.decoder import load_decoder
 from lora_qd.store.genomes import save_genome, save_space
 from lora_qd.store.run_directory import RunDirectory
-from tests.runs.conftest import ROOT
+from tests.runs.small import ROOT
 
 TINY = ROOT / "adapters" / "tiny-llama"
 LLAMA_3_8B = {

@@ -18,7 +18,7 @@ from lora_qd.runs.token_counts import EstimatedCounter, token_counter
 from lora_qd.runs.workload import candidate_counts, passes_of
 from lora_qd.store.ledger import Ledger
 from tests.engines.checkpoints import save_quantised
-from tests.runs.conftest import ROOT, SMALL
+from tests.runs.small import ROOT, SMALL
 from tests.runs.test_memory import write_base
 
 TINY = ROOT / "adapters" / "tiny-llama"

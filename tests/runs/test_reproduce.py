@@ -16,7 +16,7 @@ from lora_qd.runs.reproduce import (
 from lora_qd.runs.run import Run
 from tests.runs import synthetic
 from tests.runs.audited import rewrite, run_and_stop
-from tests.runs.conftest import ROOT
+from tests.runs.small import ROOT
 
 
 @pytest.fixture(autouse=True)

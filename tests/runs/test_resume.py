@@ -11,7 +11,7 @@ import pytest
 
 from lora_qd.errors import StoreError
 from lora_qd.store.ledger import Ledger
-from tests.runs.conftest import ROOT, SMALL
+from tests.runs.small import ROOT, SMALL
 
 CLI = [sys.executable, "cli.py"]
 EVOLVE = [*CLI, "evolve", "--config", "configs/tiny.yaml"]

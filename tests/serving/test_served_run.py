@@ -34,8 +34,7 @@ from lora_qd.store.run_directory import RunDirectory
 from lora_qd.tasks.sandbox import Sandbox
 from lora_qd.tasks.tiny import tiny_tasks
 from tests.runs import synthetic
-from tests.runs.conftest import ROOT, SMALL
-from tests.runs.conftest import evolve as evolve_small
+from tests.runs.small import ROOT, SMALL
 
 KEY = "a key of the tests"
 NUM_MEMBERS = 220
@@ -76,13 +75,10 @@ def many(tmp_path_factory):
     return Run.open(path)
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory):
+@pytest.fixture
+def small(finished_run):
     """A finished run on real vLLM."""
-    path = tmp_path_factory.mktemp("small") / "run"
-    done = evolve_small(path)
-    assert done.returncode == 0, done.stderr
-    return path
+    return finished_run[0]
 
 
 def free_port():

@@ -1,10 +1,8 @@
-"""A small finished run on real vLLM, the shipped base and its experts."""
+"""A small run on real vLLM, the shipped base and its experts."""
 
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parents[2]
 SMALL = (
@@ -30,12 +28,3 @@ def evolve(run, *overrides):
         timeout=280,
         check=False,
     )
-
-
-@pytest.fixture(scope="session")
-def finished_run(tmp_path_factory):
-    """Return a finished run's directory and what the command printed."""
-    run = tmp_path_factory.mktemp("runs") / "small"
-    done = evolve(run)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return run, done.stdout
