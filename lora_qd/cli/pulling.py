@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from lora_qd.cli.table import size_of
 from lora_qd.errors import InputError
 from lora_qd.hub.download import Snapshot, download
 from lora_qd.hub.manifest import EXPERTS_FOLDER, RUN_FOLDER, Manifest
@@ -25,10 +26,13 @@ def pull_run(repository: str, out: Path | None, *, base: str | None) -> None:
     target = out or Path("runs") / repo_id.rpartition("/")[2]
     refuse_existing(target, option="--run")
     folders = (f"{RUN_FOLDER}/", f"{EXPERTS_FOLDER}/")
-    console.print(f"Fetching {repository} ...")
     first = _fetch(repo_id, revision, lambda _: False)
     here = base or _base_of(first.manifest, repository)
     require_base(first.manifest, here, repository)  # before gigabytes are fetched
+    wanted = [f.size for f in first.manifest.files if f.path.startswith(folders)]
+    console.print(
+        f"Fetching {len(wanted)} files of {repository}, {size_of(sum(wanted))} ..."
+    )
     snapshot = _fetch(repo_id, first.commit, lambda path: path.startswith(folders))
     run = unpack(
         snapshot.directory, snapshot.manifest, target, base=here, source=repository

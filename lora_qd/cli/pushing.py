@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
 
+from lora_qd.cli.table import size_of
 from lora_qd.dashboard.report import archive_pictures
 from lora_qd.errors import LoraQDError, MissingExtraError
 from lora_qd.hub.base_page import with_base_page
@@ -99,19 +100,11 @@ def _show(folder: Path, manifest: Manifest) -> None:
     table.add_column("files", justify="right")
     table.add_column("size", justify="right")
     for name in sorted(sizes, key=lambda name: (name.endswith("/"), name)):
-        table.add_row(name, str(len(sizes[name])), _size(sum(sizes[name])))
+        table.add_row(name, str(len(sizes[name])), size_of(sum(sizes[name])))
     num_files = sum(map(len, sizes.values()))
     table.add_section()
-    table.add_row("all", str(num_files), _size(sum(map(sum, sizes.values()))))
+    table.add_row("all", str(num_files), size_of(sum(map(sum, sizes.values()))))
     console.print(table)
-
-
-def _size(num_bytes: int) -> str:
-    value, unit = float(num_bytes), "B"
-    for larger in ("kB", "MB", "GB"):
-        if value >= 1000:
-            value, unit = value / 1000, larger
-    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
 
 
 def _upload(folder: Path, repo_id: str, *, is_private: bool) -> bool:

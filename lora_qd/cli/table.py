@@ -29,3 +29,12 @@ def print_results(console: Console, results: Results) -> None:
         )
     for sentence in results.costs.sentences() if results.costs else ():
         console.print(sentence, soft_wrap=True)
+
+
+def size_of(num_bytes: int) -> str:
+    """Return a number of bytes for a reader: ``13.3 MB``."""
+    value, unit = float(num_bytes), "B"
+    for larger in ("kB", "MB", "GB"):
+        if value >= 1000:
+            value, unit = value / 1000, larger
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"

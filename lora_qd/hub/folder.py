@@ -22,7 +22,7 @@ from lora_qd.hub.manifest import (
     SharedBase,
     listed,
 )
-from lora_qd.hub.names import plain_name
+from lora_qd.hub.names import free_name
 from lora_qd.hub.secrets import private_to, refuse_secrets
 from lora_qd.runs.finals import AGGREGATE
 from lora_qd.runs.members import export
@@ -110,19 +110,7 @@ def folder_by_name(names: Iterable[str]) -> dict[str, str]:
     A name that is no plain folder's is changed, and numbered where it is taken.
     """
     taken = {folder.casefold() for folder in _TAKEN}
-    folders: dict[str, str] = {}
-    for name in names:
-        if name == AGGREGATE:
-            folders[name] = ""
-            continue
-        plain = folder = plain_name(name)
-        number = 1
-        while folder.casefold() in taken:
-            number += 1
-            folder = f"{plain}-{number}"
-        taken.add(folder.casefold())
-        folders[name] = folder
-    return folders
+    return {name: "" if name == AGGREGATE else free_name(name, taken) for name in names}
 
 
 def _write_adapters(

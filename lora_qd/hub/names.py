@@ -25,3 +25,17 @@ def code(text: str) -> str:
 def listing(names: list[str]) -> str:
     """Return ``a``, ``a and b`` or ``a, b and c``."""
     return " and ".join([*([", ".join(names[:-1])] if names[1:] else []), *names[-1:]])
+
+
+def free_name(name: str, taken: set[str]) -> str:
+    """Return a folder's name for ``name``, numbered where it is taken; take it.
+
+    Letters of either case count as the same, as on some file systems.
+    """
+    plain = folder = plain_name(name)
+    number = 1
+    while folder.casefold() in taken:
+        number += 1
+        folder = f"{plain}-{number}"
+    taken.add(folder.casefold())
+    return folder

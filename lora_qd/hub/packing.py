@@ -6,7 +6,6 @@ names a place on this machine is packed: configs are reduced to what decides sco
 
 import hashlib
 import json
-import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from lora_qd.errors import InputError
 from lora_qd.experts.training import RECORD_NAME
+from lora_qd.hub.names import free_name
 from lora_qd.hub.shared_run import (
     GENOMES,
     OUTCOMES,
@@ -171,6 +171,7 @@ def _pack_experts(run: Run, directory: Path, base: str) -> dict[str, str]:
     """Copy each expert's weights as they lie; return the folders by skill."""
     recorded = _manifest(run)["experts"]
     folders: dict[str, str] = {}
+    taken: set[str] = set()
     for skill in run.config.skills:
         source = expert_directory(run.config, skill)
         if weights_hash(source) != recorded[skill]:
@@ -178,7 +179,7 @@ def _pack_experts(run: Run, directory: Path, base: str) -> dict[str, str]:
                 f"expected the expert of {skill!r} that the run began with in {source},"
                 " but it is not there; put it back, then repeat"
             )
-        folders[skill] = folder_of(skill, taken=set(folders.values()))
+        folders[skill] = free_name(skill, taken)
         target = directory / folders[skill]
         target.mkdir(parents=True)
         for file in sorted(source.glob("*.safetensors*")):
@@ -190,16 +191,6 @@ def _pack_experts(run: Run, directory: Path, base: str) -> dict[str, str]:
             record = json.loads((source / RECORD_NAME).read_text())
             _save(record | {"base": base}, target / RECORD_NAME)
     return folders
-
-
-def folder_of(name: str, *, taken: set[str]) -> str:
-    """Return a folder's name for a skill, whose own may hold ``:`` or ``/``."""
-    plain = re.sub(r"[^A-Za-z0-9._+-]", "-", name).lstrip(".+-") or "skill"
-    folder, number = plain, 1
-    while folder in taken:
-        number += 1
-        folder = f"{plain}-{number}"
-    return folder
 
 
 def _save(content: Mapping[str, Any], path: Path) -> None:

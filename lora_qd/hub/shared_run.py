@@ -6,7 +6,6 @@ every sample's score and tokens, ``space.safetensors`` the bases of the core spa
 models answered, machines, and how experts were trained.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,6 @@ OUTCOMES = "outcomes.safetensors"
 SPACE = "space.safetensors"
 GENOMES = "genomes"
 
-_SKILL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:@/-]*")
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 _VALUE, _PROMPT_TOKENS, _TOKENS = "value", "num_prompt_tokens", "num_tokens"
 
@@ -98,7 +96,8 @@ class SharedRun(_Strict):
     def _names_are_safe(self) -> Self:
         """Refuse names that would leave a directory when they become one."""
         for name in self.experts:
-            if not _SKILL.fullmatch(name) or ".." in name.split("/"):
+            is_inside = not {"", ".", ".."} & set(name.split("/"))
+            if not is_inside or not name.isprintable() or "\\" in name:
                 raise ValueError(f"{name!r} is no skill's name")
         known = {*self.experts, "aggregate", "balanced"}
         for name in self.results.members:

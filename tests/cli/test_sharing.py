@@ -69,7 +69,6 @@ def test_the_licence_of_the_base_is_looked_up(hub, run):
     hub.add(
         shared.BASE_ID, {"README.md": b"---\nlicense: mit\n---\n", "LICENSE": b"MIT"}
     )
-    hub.repos[shared.BASE_ID].card = {"license": "mit"}
     loraqd("push", run, ID, *BASE, "--dry-run")
     assert "license: mit" in (run / "hub/README.md").read_text()
     assert (run / "hub/LICENSE").read_bytes() == b"MIT"

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
+import yaml
+
 TOKEN = "hf_a_token_of_the_tests"
 USER = "owner"
 
@@ -20,8 +22,6 @@ class HubRepo:
     ignored: frozenset[str] = frozenset()
     """Files that its .gitignore names: a commit drops them without a word."""
     num_commits: int = 0
-    card: Mapping[str, object] = field(default_factory=dict)
-    """The metadata of its model card."""
 
     def commit(self, revision: str) -> str | None:
         """Return the commit of a branch, tag or commit; None if there is none."""
@@ -36,6 +36,13 @@ class HubRepo:
     @property
     def main(self) -> Mapping[str, bytes]:
         return self.revisions["main"]
+
+    @property
+    def card(self) -> Mapping[str, object]:
+        """The metadata at the top of its model card."""
+        text = self.main.get("README.md", b"").decode()
+        match = re.match(r"---\n(.*?)\n---", text, re.DOTALL)
+        return yaml.safe_load(match[1]) if match else {}
 
     def move(self, files: Mapping[str, bytes]) -> str:
         """Make ``files`` the newest commit; the one before stays readable."""

@@ -158,7 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
                     "id": repo_id,
                     "sha": commit,
                     "private": repo.is_private,
-                    "cardData": dict(repo.card),
+                    "cardData": repo.card,
                     "siblings": siblings,
                 }
             )

@@ -232,7 +232,7 @@ def test_two_hundred_members_are_served_in_one_life_with_memory_flat(
                 if number % 20 == 19:
                     memory.append(tree_kilobytes(server.pid))
                     files.append(len(list(server.adapters.glob("*/*"))))
-            for nobody in ("../../etc", "nobody", "code[14,0]", "x" * 300):
+            for nobody in ("../../etc", "nobody", "code[99,0]", "x" * 300):
                 refused = answer(nobody)
                 assert refused.status_code == 404
                 assert "expected" in refused.json()["error"]["message"]
