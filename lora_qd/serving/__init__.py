@@ -2,5 +2,5 @@
 
 Belongs here: choosing the members, their names and the server's settings, and saying
 where it listens. Does not belong here: starting vLLM (``engines``), printing
-(``cli``). Listens on this machine only, unless the user names another address.
+(``cli``). Listens on this machine only.
 """
