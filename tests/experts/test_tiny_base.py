@@ -124,6 +124,7 @@ def test_both_ends_of_an_answer_stop_generation(built):
     assert config["eos_token_id"] == ends
 
 
+@pytest.mark.slow
 def test_the_same_seed_builds_the_same_bytes_and_another_seed_does_not(built, tmp_path):
     for name, seed in (("same", 0), ("other", 1)):
         build_tiny_base(

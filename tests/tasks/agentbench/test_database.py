@@ -61,7 +61,11 @@ def test_other_answers_score_nothing(pets, database, answers):
     assert all(s.reason and "\n" not in s.reason for s in scores)
 
 
-@pytest.mark.parametrize("database", ["sqlite", "mariadb"], indirect=True)
+@pytest.mark.parametrize(
+    "database",
+    ["sqlite", pytest.param("mariadb", marks=pytest.mark.slow)],
+    indirect=True,
+)
 @pytest.mark.skipif(
     "LORAQD_TEST_DATA" not in os.environ, reason="LORAQD_TEST_DATA names no data"
 )
