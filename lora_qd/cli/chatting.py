@@ -5,7 +5,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -16,8 +16,10 @@ from rich.panel import Panel
 from rich.text import Text
 
 from lora_qd.engines import VllmServer
-from lora_qd.errors import EngineError, InputError
+from lora_qd.errors import InputError, LoraQDError
+from lora_qd.evaluation import task_group
 from lora_qd.runs.run import Run
+from lora_qd.runs.subjects import BASE
 from lora_qd.serving.server import Access, serve_settings
 from lora_qd.serving.talk import Manner, Talk
 
@@ -42,14 +44,7 @@ def chat_with(path: Path, options: ChatOptions) -> None:
     """Answer questions until there are no more."""
     run = Run.open(path)
     run.directory.require_finished()
-    if len(options.members) > _MOST:
-        raise InputError(
-            f"expected at most {_MOST} members side by side, but got "
-            f"{len(options.members)}; leave some out"
-        )
-    for member in options.members:  # before half a minute is spent on a server
-        if member != "base":
-            run.id_of(member)
+    _require_members(run, options.members)  # before half a minute goes to a server
     with ExitStack() as stack:
         client = _client(run, options, stack)
         manner = Manner(options.system, options.max_tokens, options.temperature)
@@ -57,28 +52,50 @@ def chat_with(path: Path, options: ChatOptions) -> None:
         runner = stack.enter_context(asyncio.Runner())
         stack.callback(lambda: runner.run(client.aclose()))
         with suppress(KeyboardInterrupt):
-            _converse(talks, runner)
+            _converse(run, talks, runner)
 
 
-def _converse(talks: Sequence[Talk], runner: asyncio.Runner) -> None:
+def _require_members(run: Run, names: Sequence[str]) -> None:
+    if not 1 <= len(names) <= _MOST:
+        raise InputError(
+            f"expected one to {_MOST} members side by side, but got {len(names)}; "
+            "name others"
+        )
+    for name in names:
+        if name != BASE:
+            run.id_of(name)
+
+
+def _converse(run: Run, talks: Sequence[Talk], runner: asyncio.Runner) -> None:
     """Answer until there is no question; Ctrl-C in an answer ends that answer."""
     is_person = sys.stdin.isatty()
     if is_person:
         names = ", ".join(talk.member for talk in talks)
-        console.print(f"You talk to {names}. /clear forgets, /quit ends.")
+        console.print(f"You talk to {names}. /clear forgets, /member NAME ... goes on")
+        console.print("with others, /quit ends.")
     while (question := _question()) is not None and question != "/quit":
-        if question == "/clear":
-            for talk in talks:
-                talk.clear()
-        elif question:
-            try:
+        try:
+            if question == "/clear":
+                for talk in talks:
+                    talk.clear()
+            elif question.partition(" ")[0] == "/member":
+                talks = _others(run, talks, question.split()[1:])
+            elif question:
                 runner.run(_answer(talks, question))
-            except KeyboardInterrupt:
-                console.print("(broken off)")
-            except EngineError as error:
-                if not is_person:
-                    raise
-                console.print(f"loraqd: {error}")
+        except KeyboardInterrupt:
+            console.print("\n(broken off)")
+        except LoraQDError as error:
+            if not is_person:
+                raise
+            console.print(f"loraqd: {error}")
+
+
+def _others(run: Run, talks: Sequence[Talk], names: Sequence[str]) -> list[Talk]:
+    """Return conversations with ``names``; who was there goes on with its own."""
+    _require_members(run, names)
+    known = {talk.member: talk for talk in talks}
+    new = replace(talks[0], said=[])
+    return [known.get(name) or replace(new, member=name, said=[]) for name in names]
 
 
 def _client(run: Run, options: ChatOptions, stack: ExitStack) -> httpx.AsyncClient:
@@ -110,38 +127,40 @@ async def _answer(talks: Sequence[Talk], question: str) -> None:
     """Show the answers: as they come in a terminal, one after the other in a pipe."""
     texts = [""] * len(talks)
     if not sys.stdout.isatty():
-        await asyncio.gather(
-            *(_collect(t, question, texts, i) for i, t in enumerate(talks))
-        )
+        await _ask(talks, question, texts, lambda _: None)
         for talk, text in zip(talks, texts, strict=True):
             console.print(f"{talk.member}: {text}" if len(talks) > 1 else text)
-        return
-    with Live(console=console, refresh_per_second=12) as live:
+    elif len(talks) == 1:
+        await _ask(talks, question, texts, lambda piece: console.print(piece, end=""))
+        console.print()
+    else:
+        with Live(console=console, refresh_per_second=12) as live:
+            await _ask(
+                *(talks, question, texts),
+                lambda _: live.update(_side_by_side(talks, texts)),
+            )
 
-        def show() -> None:
-            live.update(_side_by_side(talks, texts))
 
-        await asyncio.gather(
-            *(_collect(t, question, texts, i, show) for i, t in enumerate(talks))
-        )
-
-
-async def _collect(
-    talk: Talk,
+async def _ask(
+    talks: Sequence[Talk],
     question: str,
     texts: list[str],
-    place: int,
-    show: Callable[[], None] = lambda: None,
+    show: Callable[[str], None],
 ) -> None:
-    async for piece in talk.ask(question):
-        texts[place] += piece
-        show()
+    """Ask all at once; ``show`` each piece when it is in ``texts``."""
+
+    async def collect(place: int, talk: Talk) -> None:
+        async for piece in talk.ask(question):
+            texts[place] += piece
+            show(piece)
+
+    async with task_group() as group:
+        for place, talk in enumerate(talks):
+            group.create_task(collect(place, talk))
 
 
-def _side_by_side(talks: Sequence[Talk], texts: Sequence[str]) -> Columns | Text:
-    """Return one answer as it is, several in panels of equal width."""
-    if len(talks) == 1:
-        return Text(texts[0])
+def _side_by_side(talks: Sequence[Talk], texts: Sequence[str]) -> Columns:
+    """Return the answers in panels of equal width."""
     width = max(24, (console.width - 2 * len(talks)) // len(talks))
     panels = [
         Panel(Text(text), title=Text(talk.member), width=width)

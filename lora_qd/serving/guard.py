@@ -126,14 +126,14 @@ def _model_in(body: bytes) -> str | None:
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """Return the whole body of a request; None if it is too large."""
+    """Return the whole body of a request; None if it is too large, or breaks off."""
     parts: list[bytes] = []
     while True:
         message = await receive()
         parts.append(message.get("body", b""))
-        if sum(map(len, parts)) > _MOST_BYTES:
+        if message["type"] != "http.request" or sum(map(len, parts)) > _MOST_BYTES:
             return None
-        if message["type"] != "http.request" or not message.get("more_body"):
+        if not message.get("more_body"):
             return b"".join(parts)
 
 

@@ -44,11 +44,17 @@ def shelf() -> "Shelf":
 @cache
 def _open() -> "Shelf":
     from lora_qd.engines.vllm_server import ADAPTERS_VARIABLE
+    from lora_qd.errors import InputError
     from lora_qd.runs.members import adapter_writer
     from lora_qd.runs.run import Run
     from lora_qd.serving.shelf import Shelf
 
-    run = Run.open(os.environ[RUN_VARIABLE])
+    path = os.environ.get(RUN_VARIABLE)
+    if not path:
+        raise InputError(
+            f"expected {RUN_VARIABLE} to name a run, but it is not set; set it for vLLM"
+        )
+    run = Run.open(path)
     write = adapter_writer(run.space, run.config)
     root = os.environ.get(ADAPTERS_VARIABLE)
     if not root:  # a vLLM that somebody else started

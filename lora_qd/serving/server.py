@@ -68,9 +68,13 @@ def serve_settings(run: Run, directory: Path, access: Access) -> ServerSettings:
         InputError: the run is not finished.
     """
     settings = named_settings(run, directory)
-    variables = {RUN_VARIABLE: str(run.directory.path.absolute())}
-    if access.api_key:
-        variables["VLLM_API_KEY"] = access.api_key  # a command line is seen by all
+    variables = {
+        RUN_VARIABLE: str(run.directory.path.absolute()),
+        # A command line is seen by all. Without a key none that vLLM would inherit.
+        "VLLM_API_KEY": access.api_key or "",
+        # An answer in the background outlives its request, by which members are kept.
+        "VLLM_ENABLE_RESPONSES_API_STORE": "0",
+    }
     if "VLLM_PLUGINS" in os.environ:
         variables["VLLM_PLUGINS"] = f"{os.environ['VLLM_PLUGINS']},{_PLUGIN}"
     return replace(

@@ -48,7 +48,7 @@ class Shelf:
         self._clock = clock
         self._numbers = itertools.count()
         self._places: dict[str, _Place] = {}
-        self._making: dict[str, threading.Lock] = {}
+        self._making = threading.Lock()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -60,21 +60,19 @@ class Shelf:
         Raises:
             LoraQDError: there is no such member, or it is damaged.
         """
+        found = self._found(name)
+        if found is None:
+            with self._making:  # two first requests make one adapter
+                found = self._found(name) or self._make(name)
+        return found
+
+    def _found(self, name: str) -> Path | None:
         with self._lock:
             place = self._places.get(name)
-            if place is not None:
-                place.last_use = self._clock()
-                return place.adapter
-            making = self._making.setdefault(name, threading.Lock())
-        with making:  # two first requests make one adapter
-            with self._lock:
-                if name in self._places:
-                    return self._places[name].adapter
-            try:
-                return self._make(name)
-            finally:
-                with self._lock:
-                    self._making.pop(name, None)
+            if place is None:
+                return None
+            place.last_use = self._clock()
+            return place.adapter
 
     def _make(self, name: str) -> Path:
         directory = self._root / str(next(self._numbers))
