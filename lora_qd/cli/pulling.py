@@ -11,6 +11,7 @@ from lora_qd.cli.table import size_of
 from lora_qd.errors import InputError
 from lora_qd.hub.download import Snapshot, download
 from lora_qd.hub.manifest import EXPERTS_FOLDER, RUN_FOLDER, Manifest
+from lora_qd.hub.names import plain_name
 from lora_qd.hub.unpacking import require_base, unpack
 from lora_qd.runs.consent import needs_consent
 from lora_qd.runs.members import refuse_existing
@@ -70,8 +71,8 @@ def pull_adapters(
         require_base(snapshot.manifest, base, repository)
     with new_directory(out) as beside:
         for name, folder in snapshot.manifest.adapters.items():
-            target = beside / (folder or name)
-            target.mkdir()
+            target = beside / (folder or plain_name(name))
+            target.mkdir(parents=True)
             for file in _FILES:
                 shutil.copyfile(snapshot.directory / folder / file, target / file)
     model = snapshot.manifest.base.model

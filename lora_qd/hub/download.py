@@ -21,7 +21,7 @@ from lora_qd.hub.manifest import (
     parse_manifest,
     sha256_of,
 )
-from lora_qd.store.hub_failures import hub_failures
+from lora_qd.store.hub_failures import hub_failures, plain_transfers
 from lora_qd.store.telemetry import no_telemetry
 
 _AGAIN = "repeat the pull, which goes on where it stopped"
@@ -63,7 +63,11 @@ def download(
     from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 
     where = f"{repo_id}@{revision}" if revision else repo_id
-    with no_telemetry(), hub_failures(f"to pull {where}", again=_AGAIN):
+    with (
+        no_telemetry(),
+        plain_transfers(),
+        hub_failures(f"to pull {where}", again=_AGAIN),
+    ):
         info = HfApi().model_info(
             repo_id, revision=revision, timeout=_TIMEOUT_S, files_metadata=True
         )
@@ -158,6 +162,8 @@ def _is_safetensors(path: Path) -> bool:
                 if start != end or stop - start != num_bytes or num_bytes < 0:
                     return False
                 end = stop
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ArithmeticError, LookupError, RecursionError):
+            return False
+        except (AttributeError, TypeError, ValueError):
             return False
     return bool(end == size - 8 - length)

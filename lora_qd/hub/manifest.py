@@ -63,7 +63,7 @@ class SharedFile(_Strict):
 class SharedBase(_Strict):
     """The base model under all adapters of a repository."""
 
-    model: str
+    model: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
     """Its id on the Hub."""
     hash: str
     """As the run recorded it: of its files, or ``hub:<commit>``."""
@@ -92,7 +92,11 @@ class Manifest(_Strict):
         paths = [file.path for file in self.files]
         if len(set(paths)) < len(paths):
             raise ValueError("a file is listed twice")
-        for folder in self.adapters.values():
+        for name, folder in self.adapters.items():
+            parts = name.split("/")
+            is_inside = not {"", ".", ".."} & set(parts) and "\\" not in name
+            if not is_inside or not name.isprintable():
+                raise ValueError(f"{name!r} is no name of a member")
             inside = f"{folder}/" if folder else ""
             for name in ("adapter_config.json", "adapter_model.safetensors"):
                 if inside + name not in paths:

@@ -19,7 +19,7 @@ from lora_qd.hub.manifest import (
     parse_manifest,
     sha256_of,
 )
-from lora_qd.store.hub_failures import hub_failures
+from lora_qd.store.hub_failures import hub_failures, plain_transfers
 from lora_qd.store.telemetry import no_telemetry
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def upload(
     from huggingface_hub import HfApi
 
     attempt = f"to push to {repo_id}"
-    with no_telemetry(), hub_failures(attempt, again=_AGAIN):
+    with no_telemetry(), plain_transfers(), hub_failures(attempt, again=_AGAIN):
         api = HfApi()
         info = _repository(api, repo_id, is_private=is_private)
         old = _earlier(api, info, manifest, repo_id)

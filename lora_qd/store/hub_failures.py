@@ -72,6 +72,19 @@ def hub_failures(attempt: str, *, again: str = "try again later") -> Iterator[No
         ) from error
 
 
+@contextmanager
+def plain_transfers() -> Iterator[None]:
+    """Keep the client from Xet, whose failures hide what the Hub says."""
+    from huggingface_hub import constants
+
+    was_disabled = constants.HF_HUB_DISABLE_XET
+    try:
+        constants.HF_HUB_DISABLE_XET = True
+        yield
+    finally:
+        constants.HF_HUB_DISABLE_XET = was_disabled
+
+
 def no_answer() -> tuple[type[Exception], ...]:
     """Return what the client raises when Hub, network or disk do not do their part."""
     from huggingface_hub import errors

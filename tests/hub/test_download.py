@@ -46,6 +46,15 @@ def relist(**changes):
     return change
 
 
+def rename(name):
+    def change(content):
+        manifest = json.loads(content["loraqd.json"])
+        manifest["adapters"][name] = ""
+        content["loraqd.json"] = json.dumps(manifest).encode()
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("change", "match"),
     [
@@ -61,6 +70,10 @@ def relist(**changes):
         (relist(path="/etc/x.json"), "no plain relative path"),
         (relist(path="x.pkl"), "is none of .safetensors"),
         (relist(path="a\\b.json"), "no plain relative path"),
+        (rename("../../escaped"), "is no name of a member"),
+        (rename("/etc/escaped"), "is no name of a member"),
+        (rename("a\\b"), "is no name of a member"),
+        (rename("a\x1b[2J"), "is no name of a member"),
         (relist(size=-1), "greater than or equal to 0"),
         (relist(sha256="0"), "should match pattern"),
         (put("loraqd.json", b"{" * 5000), "expected the manifest of a loraqd run"),
@@ -96,6 +109,7 @@ def test_a_repository_that_was_mended_is_pulled(hub, tmp_path):
         tensors(1).replace(b'"U8"', b'"XX"'),
         tensors(1).replace(b"64]", b"-4]", 1),
         b"\x80\x04" + tensors(1)[2:],
+        tensors(1).replace(b"[64]", b"[1.5, 1e999]", 1),
     ],
 )
 def test_what_is_no_safetensors_is_refused_although_its_hash_is_right(
