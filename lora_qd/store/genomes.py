@@ -24,8 +24,12 @@ def space_hash(space: CoreSpace) -> str:
 
 
 def load_space(path: Path) -> CoreSpace:
-    """Read the bases that :func:`save_space` wrote."""
-    tensors = _load(path)
+    """Read the bases that :func:`save_space` wrote.
+
+    They lie in memory as :class:`CoreSpace` builds them: the layout decides a product's
+    last bits, and a run that goes on must compute what it would have computed.
+    """
+    tensors = {name: np.asfortranarray(value) for name, value in _load(path).items()}
     modules = sorted({name.rpartition(".")[0] for name in tensors})
     return CoreSpace(
         {m: Basis(U=tensors[f"{m}.U"], V=tensors[f"{m}.V"]) for m in modules}

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from lora_qd.errors import StoreError
-from lora_qd.factors import content_hash
-from lora_qd.store.genomes import load_genome, save_genome
+from lora_qd.factors import CoreSpace, LowRank, content_hash
+from lora_qd.store.genomes import load_genome, load_space, save_genome, save_space
 from lora_qd.store.run_directory import RunDirectory
 
 CORES = {
@@ -57,3 +57,24 @@ def test_the_genome_of_another_member_is_noticed(run):
     other.replace(path)
     with pytest.raises(StoreError, match="its content does not have that hash"):
         load_genome(path)
+
+
+def test_a_space_that_was_read_back_computes_the_same_bits(tmp_path):
+    rng = np.random.default_rng(0)
+
+    def adapter():
+        B, A = rng.normal(size=(192, 16)), rng.normal(size=(16, 512))
+        return {"a.up_proj": LowRank(B.astype(np.float32), A.astype(np.float32))}
+
+    experts = [adapter() for _ in range(3)]
+    space = CoreSpace.of(experts)
+    save_space(space, tmp_path / "space.safetensors")
+    read = load_space(tmp_path / "space.safetensors")
+    for task_vector in (*experts, adapter()):
+        cores = space.project(task_vector)
+        assert content_hash(read.project(task_vector)) == content_hash(cores)
+        for rank in (None, 8):
+            one, other = (s.materialise(cores, rank=rank) for s in (space, read))
+            for module, update in one.task_vector.items():
+                np.testing.assert_array_equal(update.B, other.task_vector[module].B)
+                np.testing.assert_array_equal(update.A, other.task_vector[module].A)
