@@ -6,24 +6,13 @@ import pytest
 
 from lora_qd.errors import InputError, LoraQDError, StoreError
 from lora_qd.hub.download import download
-from tests.fakes.hub_repo import TOKEN
 from tests.hub.transport import ID, files, folder, push, tensors
 
 # The client's own, when it uploads a large file.
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")
-
-
-@pytest.fixture(autouse=True)
-def logged_in(hub, monkeypatch):
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-
-
-@pytest.fixture
-def impatient(monkeypatch):
-    """Let the client retry at once; it waits up to eight seconds, five times."""
-    import huggingface_hub.utils._http as http
-
-    monkeypatch.setattr(http.time, "sleep", lambda _: None)
+pytestmark = [
+    pytest.mark.usefixtures("logged_in"),
+    pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning"),
+]
 
 
 def hostile(hub, change):

@@ -16,7 +16,10 @@ from tests.hub.transport import (
 )
 
 # The client's own, when it uploads a large file.
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning")
+pytestmark = [
+    pytest.mark.usefixtures("logged_in"),
+    pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning"),
+]
 STEPS = (
     "GET /api/models/owner/run",
     "POST /api/repos/create",
@@ -27,19 +30,6 @@ STEPS = (
     "POST /api/validate-yaml",
     "POST /api/models/owner/run/commit",
 )
-
-
-@pytest.fixture(autouse=True)
-def logged_in(hub, monkeypatch):
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-
-
-@pytest.fixture
-def impatient(monkeypatch):
-    """Let the client retry at once; it waits up to eight seconds, five times."""
-    import huggingface_hub.utils._http as http
-
-    monkeypatch.setattr(http.time, "sleep", lambda _: None)
 
 
 def test_what_is_pushed_is_what_is_pulled(hub, tmp_path):
