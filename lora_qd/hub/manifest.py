@@ -39,6 +39,12 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class _Format(BaseModel):
+    """What every version of a manifest has."""
+
+    format: int = FORMAT
+
+
 class SharedFile(_Strict):
     """One file of the repository."""
 
@@ -120,7 +126,13 @@ def parse_manifest(content: bytes, *, source: str) -> Manifest:
         InputError: it is none, is of a newer version, or names what is not allowed.
     """
     try:
-        manifest = Manifest.model_validate_json(content)
+        newer = _Format.model_validate_json(content).format
+        if newer > FORMAT:  # said first: its fields may be unknown here
+            raise InputError(
+                f"expected {source} in format {FORMAT}, but it has {newer}; update "
+                "loraqd"
+            )
+        return Manifest.model_validate_json(content)
     except ValidationError as error:
         details = "; ".join(
             f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}"
@@ -130,12 +142,6 @@ def parse_manifest(content: bytes, *, source: str) -> Manifest:
             f"expected the manifest of a loraqd run in {source}, but got: "
             f"{' '.join(details.split())}; ask its owner to push it again"
         ) from error
-    if manifest.format > FORMAT:
-        raise InputError(
-            f"expected {source} in format {FORMAT}, but it has {manifest.format}; "
-            "update loraqd"
-        )
-    return manifest
 
 
 def listed(directory: Path) -> tuple[SharedFile, ...]:

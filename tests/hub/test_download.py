@@ -67,7 +67,8 @@ def rename(name):
         (relist(sha256="0"), "should match pattern"),
         (put("loraqd.json", b"{" * 5000), "expected the manifest of a loraqd run"),
         (put("loraqd.json", b"[" * 100_000), "expected the manifest of a loraqd run"),
-        (put("loraqd.json", b'{"format": 9}'), "expected the manifest"),
+        (put("loraqd.json", b'{"format": "new"}'), "expected the manifest"),
+        (put("loraqd.json", b'{"format": 9}'), "format 1, but it has 9; update loraqd"),
     ],
 )
 def test_a_hostile_repository_is_refused_by_name(hub, tmp_path, change, match):
