@@ -58,6 +58,7 @@ def rows_of(run):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # six starts of vLLM
 def test_a_run_killed_three_times_ends_as_an_undisturbed_one(finished_run, tmp_path):
     whole, _ = finished_run
     run = tmp_path / "run"
