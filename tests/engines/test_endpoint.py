@@ -140,7 +140,9 @@ def test_a_model_that_reasons_is_told_the_limit_by_its_other_name():
     with playing(reasoning) as server:
         completions = ask(server.url, *(request(str(n)) for n in range(3)))
     assert [c.text for c in completions] == ["re: 0", "re: 1", "re: 2"]
-    assert [b["max_completion_tokens"] for _, b in server.asked[3:]] == [16] * 3
+    # A refused request may be repeated before another one is asked at all.
+    limits = [b.get("max_completion_tokens") for _, b in server.asked]
+    assert sorted(limit for limit in limits if limit is not None) == [16] * 3
 
 
 @pytest.mark.parametrize("options", [{"prompt": "Once"}, {"continuation": ""}])
