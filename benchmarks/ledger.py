@@ -24,7 +24,7 @@ from shapes import module_shapes, random_expert
 
 from lora_qd.archive import GridArchive
 from lora_qd.factors import CoreSpace
-from lora_qd.records import Member, Proposal, Score, StageSeconds
+from lora_qd.records import Member, Proposal, Score, Scored, StageSeconds
 from lora_qd.runs.evolve import CHILDREN_BETWEEN_PRUNES
 from lora_qd.runs.run import Run
 from lora_qd.search import Archives
@@ -95,7 +95,7 @@ def fill(directory: RunDirectory, num: int) -> list[float]:
             outcomes = outcomes_of(scores, rng)
             genome = rng.bytes(32).hex()
             start = time.perf_counter()
-            ledger.commit(child, genome, scores, outcomes, StageSeconds())
+            ledger.commit(child, genome, scores, Scored(outcomes, StageSeconds()))
             seconds.append(time.perf_counter() - start)
     return seconds
 

@@ -141,6 +141,18 @@ class StageSeconds:
 
 
 @dataclass(frozen=True, slots=True)
+class Scored:
+    """What one candidate reached on one split."""
+
+    outcomes: Mapping[str, Mapping[str, Score]]
+    """Scores by task, then by sample id."""
+    stages: StageSeconds
+    """Where the wall time went, from the call to the last score."""
+    num_left: int = 0
+    """Samples that it was not asked, since nothing could come of it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """What one session of a run has used of its engines so far."""
 

@@ -1,5 +1,6 @@
 """MAP-Elites archives over member ids. Looks inside no solution, touches no disk."""
 
+from lora_qd.archive.forecast import Forecast, chance_to_enter, forecast
 from lora_qd.archive.front import Hypervolume, ParetoFront
 from lora_qd.archive.grid import (
     AddStatus,
@@ -17,10 +18,13 @@ __all__ = [
     "ArchiveStats",
     "Axis",
     "Elite",
+    "Forecast",
     "GridArchive",
     "Hypervolume",
     "Overall",
     "ParetoFront",
     "axes_from_experts",
+    "chance_to_enter",
+    "forecast",
     "overall",
 ]

@@ -148,6 +148,38 @@ class GridArchive:
         self._elite_by_index[index] = Elite(solution, objective, measures, index)
         return AddStatus.NEW if elite is None else AddStatus.IMPROVE_EXISTING
 
+    def copy(self) -> "GridArchive":
+        """Return the archive as it stands, which later additions do not change."""
+        same = GridArchive(self.task, self.axes)
+        same._elite_by_index = dict(self._elite_by_index)
+        same._num_clipped = self._num_clipped
+        return same
+
+    def is_closed_to(self, low: Scores, high: Scores) -> bool:
+        """Tell whether no scores from ``low`` to ``high`` would change the archive.
+
+        That holds for ever, since cells never empty and elites only improve.
+
+        Args:
+            low: the lowest that a member can reach, on all tasks.
+            high: the highest.
+
+        Raises:
+            ValueError: a score is missing or not finite.
+        """
+        objective, highest = self._split(high)
+        first, last = self.index_of(self._split(low)[1]), self.index_of(highest)
+        spans = [range(a, b + 1) for a, b in zip(first, last, strict=True)]
+        num_within = math.prod(map(len, spans))
+        if num_within > len(self):  # most often, and at once
+            return False
+        num_refusing = sum(
+            objective <= elite.objective
+            and all(i in span for i, span in zip(elite.index, spans, strict=True))
+            for elite in self._elite_by_index.values()
+        )
+        return num_refusing == num_within
+
     def stats(self) -> ArchiveStats:
         """Return coverage, QD score and best objective."""
         objectives = [elite.objective for elite in self._elite_by_index.values()]

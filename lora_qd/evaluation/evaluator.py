@@ -6,7 +6,7 @@ batch. A failing engine or sandbox raises; it never becomes a score.
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from itertools import count
 
@@ -14,32 +14,28 @@ from lora_qd.engines import Engine
 from lora_qd.errors import EngineLostError, InputError
 from lora_qd.evaluation.groups import task_group
 from lora_qd.evaluation.stations import Stations
+from lora_qd.evaluation.stopping import Samples, Stopping, Values
 from lora_qd.evaluation.visit import Stopwatch, Visit
 from lora_qd.records import (
     Generate,
     Member,
     Sample,
     Score,
+    Scored,
     Scores,
     Split,
-    StageSeconds,
     Usage,
 )
 from lora_qd.tasks.task import Task
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
-    """What one candidate reached on one split."""
-
-    outcomes: Mapping[str, Mapping[str, Score]]
-    """Scores by task, then by sample id."""
-    stages: StageSeconds
-    """Where the wall time went, from the call to the last score."""
+class Evaluation(Scored):
+    """What one candidate reached on one split, in figures."""
 
     @property
     def scores(self) -> Scores:
-        """Mean score by task."""
+        """Mean score by task, over the samples that it was asked."""
         return {
             task: sum(s.value for s in by_sample.values()) / len(by_sample)
             for task, by_sample in self.outcomes.items()
@@ -94,23 +90,34 @@ class Evaluator:
         self._start = time.monotonic()
 
     async def evaluate(
-        self, member: Member | None, split: Split, tasks: Sequence[str]
+        self,
+        member: Member | None,
+        split: Split,
+        tasks: Sequence[str],
+        stopping: Stopping | None = None,
     ) -> Evaluation:
         """Score ``member`` (``None``: the bare base) on ``tasks``; waits for a place.
 
         A candidate whose engine is lost for good begins again on another one.
 
+        Args:
+            member: who is asked.
+            split: whose samples.
+            tasks: by name.
+            stopping: leaves it in the middle; without it, every sample is asked.
+
         Raises:
             EngineError: an adapter cannot be applied, or no engine is left.
         """
+        samples = {task: self._samples(task, split) for task in tasks}
         order, watch = next(self._orders), Stopwatch()
         while True:
             station = await self._stations.take()
             try:
                 async with Visit(station, member, order, watch) as visit:
-                    outcomes = await self._run_all(visit.generate, split, tasks)
+                    outcomes = await self._run_all(visit.generate, samples, stopping)
                     stages = watch.read()
-                return Evaluation(outcomes, stages)
+                return Evaluation(outcomes, stages, _size(samples) - _size(outcomes))
             except EngineLostError as error:
                 self._stations.drop(station, error)
                 watch.enter("wait")
@@ -133,20 +140,36 @@ class Evaluator:
         )
 
     async def _run_all(
-        self, generate: Generate, split: Split, tasks: Sequence[str]
+        self, generate: Generate, samples: Samples, stopping: Stopping | None
     ) -> dict[str, dict[str, Score]]:
-        async def run(name: str, sample: Sample) -> Score:
-            return await self.tasks[name].run(sample, generate)
+        """Ask the samples, chunk by chunk if it may be left; return them in order."""
+        done: dict[tuple[str, str], Score] = {}
+        num_samples = {task: len(s) for task, s in samples.items()}
+        for chunk in stopping.chunks(samples) if stopping else [samples]:
+            done |= await self._run(generate, chunk)
+            if stopping and len(done) < _size(samples):
+                values = _values(samples, done)
+                if stopping.may_leave(values, num_samples):
+                    break
+        return {
+            task: {s.id: done[task, s.id] for s in every if (task, s.id) in done}
+            for task, every in samples.items()
+        }
+
+    async def _run(
+        self, generate: Generate, samples: Samples
+    ) -> dict[tuple[str, str], Score]:
+        """Ask samples all at once."""
+
+        async def run(task: str, sample: Sample) -> Score:
+            return await self.tasks[task].run(sample, generate)
 
         jobs: dict[tuple[str, str], asyncio.Task[Score]] = {}
         async with task_group() as group:
-            for name in tasks:
-                for sample in self._samples(name, split):
-                    jobs[name, sample.id] = group.create_task(run(name, sample))
-        outcomes: dict[str, dict[str, Score]] = {name: {} for name in tasks}
-        for (name, sample_id), job in jobs.items():
-            outcomes[name][sample_id] = job.result()
-        return outcomes
+            for task, every in samples.items():
+                for sample in every:
+                    jobs[task, sample.id] = group.create_task(run(task, sample))
+        return {question: job.result() for question, job in jobs.items()}
 
     def _samples(self, task: str, split: Split) -> Sequence[Sample]:
         samples = self.tasks[task].samples(split)[: self._num_samples.get(split)]
@@ -156,3 +179,14 @@ class Evaluator:
                 "are none; check the skill's data"
             )
         return samples
+
+
+def _values(samples: Samples, done: Mapping[tuple[str, str], Score]) -> Values:
+    return {
+        task: [done[task, s.id].value for s in every if (task, s.id) in done]
+        for task, every in samples.items()
+    }
+
+
+def _size(by_task: Mapping[str, Sized]) -> int:
+    return sum(map(len, by_task.values()))

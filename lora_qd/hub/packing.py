@@ -142,6 +142,7 @@ def _child(run: Run, row: ChildRow) -> SharedChild:
         recipe=dict(row.recipe),
         scores=dict(row.scores),
         genome=row.genome,
+        num_left=row.num_left,
     )
 
 

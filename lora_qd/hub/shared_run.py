@@ -41,6 +41,8 @@ class SharedChild(_Strict):
     recipe: dict[str, Any]
     scores: dict[str, Annotated[float, Field(ge=0, le=1)]]
     genome: Sha256
+    num_left: Annotated[int, Field(ge=0)] = 0
+    """Samples that it was not asked."""
 
 
 class Evaluation(_Strict):

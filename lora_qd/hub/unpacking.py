@@ -25,7 +25,7 @@ from lora_qd.hub.shared_run import (
     SharedRun,
     load_outcomes,
 )
-from lora_qd.records import Cores, Member, Proposal, Split, StageSeconds
+from lora_qd.records import Cores, Member, Proposal, Scored, Split, StageSeconds
 from lora_qd.runs.config import RunConfig, parse_config
 from lora_qd.runs.results import markdown, save_results
 from lora_qd.runs.run import Run
@@ -199,7 +199,7 @@ def _write_ledger(
                 index = born.pop(each.member)
                 _commit_child(ledger, shared, index, found, each.stages)
             else:
-                ledger.commit_outcomes(*question, found, each.stages)
+                ledger.commit_outcomes(*question, Scored(found, each.stages))
         for member, genome in shared.genomes.items():
             ledger.keep_genome(member, genome)
 
@@ -215,7 +215,8 @@ def _commit_child(
     proposal = Proposal(
         index, Member(child.member, {}), child.parents, child.task, child.recipe
     )
-    ledger.commit(proposal, child.genome, child.scores, outcomes, stages)
+    scored = Scored(outcomes, stages, child.num_left)
+    ledger.commit(proposal, child.genome, child.scores, scored)
 
 
 def _yaml(raw: Mapping[str, Any]) -> bytes:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass
 
-from lora_qd.records import StageSeconds, Usage
+from lora_qd.records import Split, StageSeconds, Usage
 from lora_qd.runs.measure_config import EngineConfig
 from lora_qd.store.ledger import Ledger
 
@@ -32,6 +32,10 @@ class Costs(EngineUse):
     """Generated tokens."""
     stages: StageSeconds
     """Wall time by stage, summed over the evaluations, which overlap."""
+    num_left: int = 0
+    """Samples that children were not asked, since no archive could take them."""
+    num_tokens_left: int = 0
+    """About what they would have generated, at the mean of the samples asked."""
 
     def sentences(self) -> list[str]:
         """Return the totals for a reader, one line each."""
@@ -50,6 +54,13 @@ class Costs(EngineUse):
             f"Engines: busy {self.busy_share:.0%} of {self.engine_s / 60:.1f} "
             f"minutes{restarts}",
         ]
+        if self.num_left:
+            whole = max(self.num_tokens + self.num_tokens_left, 1)
+            lines.append(
+                f"Left out: {self.num_left:,} samples of children that no archive "
+                f"could take, about {self.num_tokens_left:,} generated tokens "
+                f"({self.num_tokens_left / whole:.0%} of all)"
+            )
         if self.money is not None:
             lines.append(f"Money: {self.money:.2f}")
         return lines
@@ -57,7 +68,9 @@ class Costs(EngineUse):
 
 def run_costs(ledger: Ledger, engine: EngineConfig) -> Costs:
     """Return the costs of the run that ``ledger`` records, up to now."""
-    costs = ledger.costs()
+    costs, num_left = ledger.costs(), ledger.num_left
+    asked = ledger.num_asked(Split.SEARCH)
+    num_searched = sum(c.num_tokens for c in costs if c.split is Split.SEARCH)
     use = engine_use(ledger.sessions(), engine)
     totals = [
         sum(column) for column in zip(*(astuple(c.stages) for c in costs), strict=True)
@@ -67,6 +80,8 @@ def run_costs(ledger: Ledger, engine: EngineConfig) -> Costs:
         num_prompt_tokens=sum(c.num_prompt_tokens for c in costs),
         num_tokens=sum(c.num_tokens for c in costs),
         stages=StageSeconds(*totals),
+        num_left=num_left,
+        num_tokens_left=round(num_left * num_searched / max(asked, 1)),
         **asdict(use),
     )
 

@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from lora_qd.evaluation import Evaluation
 from lora_qd.records import Member, Proposal, Split, Usage
@@ -16,12 +17,13 @@ from lora_qd.runs.experts import ExpertAdapter, Span
 from lora_qd.runs.finals import AGGREGATE, BALANCED, Finals
 from lora_qd.runs.history import bred_from, recorded_children, whole_history
 from lora_qd.runs.lineage import Lineage
-from lora_qd.runs.loop import Budget, Recorded, run_search
+from lora_qd.runs.loop import Budget, run_search
 from lora_qd.runs.machine import processor
 from lora_qd.runs.manifest import about
 from lora_qd.runs.progress import Progress, meter
 from lora_qd.runs.results import Results, Row, markdown, save_results
 from lora_qd.runs.session import Session, open_session
+from lora_qd.runs.stopping import stopping_of
 from lora_qd.runs.trackers import RunTrackers, open_run_trackers, require_trackers
 from lora_qd.search import Breeder, CycleQD
 from lora_qd.search.breeding import expert_member
@@ -119,7 +121,7 @@ async def evolve(
                     start=start,
                     usage_id=usage_id,
                 )
-                await _search(run, recorded_children(rows, run.lineage_of(rows)))
+                await _search(run, rows)
                 results = await _finish(run)
             write_bytes(directory.table, markdown(results).encode())
             save_results(results, directory.results)
@@ -127,25 +129,28 @@ async def evolve(
     return results
 
 
-async def _search(run: _Run, recorded: Recorded) -> None:
-    search, num_recorded = run.config.search, len(recorded)
+async def _search(run: _Run, rows: Sequence[ChildRow]) -> None:
+    """Go on after the children in ``rows`` until the budget is spent."""
+    search, num_recorded = run.config.search, len(rows)
     budget = Budget(search.children, search.batch, search.lag)
     num_all = run.config.num_seeds + search.children
     progress = meter(run.searcher, num_all - num_recorded)
-    best = max((mean(scores) for _, scores in recorded), default=0.0)
+    best = max((mean(r.scores) for r in rows if not r.num_left), default=0.0)
     _announce(run, num_recorded)
 
-    async def evaluate(proposal: Proposal) -> Evaluation:
-        return await run.session.evaluator.evaluate(
-            proposal.member, Split.SEARCH, run.config.skills
+    def evaluate(proposal: Proposal) -> Coroutine[Any, Any, Evaluation]:
+        """Begin at once, with the archives as they are when it is proposed."""
+        stopping = stopping_of(
+            search, run.config.seed, proposal.index, run.searcher.archives
+        )
+        return run.session.evaluator.evaluate(
+            proposal.member, Split.SEARCH, run.config.skills, stopping
         )
 
     def insert(proposal: Proposal, evaluation: Evaluation) -> None:
         genome = save_genome(proposal.member.cores, run.directory)
         scores = evaluation.scores
-        run.ledger.commit(
-            proposal, genome, scores, evaluation.outcomes, evaluation.stages
-        )
+        run.ledger.commit(proposal, genome, scores, evaluation)
         usage = run.keep_usage()
         run.searcher.tell(proposal, scores)
         if (proposal.index + 1) % CHILDREN_BETWEEN_PRUNES == 0:
@@ -160,6 +165,7 @@ async def _search(run: _Run, recorded: Recorded) -> None:
         run.trackers.child(proposal.index, scores, run.searcher.archives, shown)
         run.watcher.progress(shown)
 
+    recorded = recorded_children(rows, run.lineage_of(rows))
     await run_search(run.searcher, evaluate, insert, budget, recorded)
 
 

@@ -78,9 +78,7 @@ class Finals:
         values = self.ledger.values(id_, Split.TEST)
         if not values:
             evaluation = await self._evaluator.evaluate(member, Split.TEST, tasks)
-            self.ledger.commit_outcomes(
-                id_, Split.TEST, evaluation.outcomes, evaluation.stages
-            )
+            self.ledger.commit_outcomes(id_, Split.TEST, evaluation)
             values = self.ledger.values(id_, Split.TEST)
         return row(name, id_, values, self.skills, dropped_energy=self._dropped(member))
 
@@ -103,12 +101,7 @@ class Finals:
         evaluation = await self._evaluator.evaluate(
             member, Split.VALIDATION, self.skills
         )
-        self.ledger.commit_outcomes(
-            member.id,
-            Split.VALIDATION,
-            evaluation.outcomes,
-            evaluation.stages,
-        )
+        self.ledger.commit_outcomes(member.id, Split.VALIDATION, evaluation)
         return evaluation.scores
 
     def _dropped(self, member: Member | None) -> float:

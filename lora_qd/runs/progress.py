@@ -54,7 +54,8 @@ class ProgressMeter:
         """Count one inserted member; ``usage`` and ``money`` are the session's."""
         self._num_done += 1
         self._num_tokens += evaluation.num_tokens
-        self._best = max(self._best, mean(evaluation.scores))
+        if not evaluation.num_left:
+            self._best = max(self._best, mean(evaluation.scores))
         seconds = max(self._clock() - self._start, 1e-9)
         now = overall(self._searcher.archives.values())
         return Progress(

@@ -271,6 +271,7 @@ class Run:
                 **row.scores,
                 "mean": mean(row.scores),
                 "is_elite": row.member in elites,
+                "num_left": row.num_left,
             }
             for row in self.children
         ]

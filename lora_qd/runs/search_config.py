@@ -1,5 +1,6 @@
 """What a config says of the search: how CycleQD breeds, and how long."""
 
+from enum import StrEnum
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -9,6 +10,17 @@ from lora_qd.search import CycleQDSettings
 from lora_qd.tasks.published.source import Strict
 from lora_qd.variation import CrossoverSettings, MutationForm, SelectionForm
 from lora_qd.variation.crossover import Granularity
+
+
+class StoppingForm(StrEnum):
+    """When a child is left before all its samples are asked."""
+
+    NONE = "none"
+    """Never."""
+    EXACT = "exact"
+    """Where no archive can take it, whatever the samples to come score."""
+    RACE = "race"
+    """Where that holds with a stated probability."""
 
 
 class SearchConfig(Strict):
@@ -48,6 +60,14 @@ class SearchConfig(Strict):
     """What a mutation does to singular values."""
     w_max: float = Field(default=0.1, ge=0)
     """Bound of the mutation's draws."""
+    stopping: StoppingForm = StoppingForm.NONE
+    """When a child is left before all its samples are asked: `none`; `exact`, where no
+    archive can take it whatever comes; `race`, where probably none will."""
+    stopping_chunk: int = Field(default=8, ge=1)
+    """Samples of each skill between two decisions."""
+    stopping_error: float = Field(default=0.05, gt=0, lt=1)
+    """Of `race`: the probability at most that an archive would have taken a child that
+    is left, every score being equally likely at first."""
     seed_merges: bool = True
     """Whether the archives also start from the static merges."""
 
@@ -66,6 +86,7 @@ class SearchConfig(Strict):
     def settings(self, merge_gains: tuple[float, ...]) -> CycleQDSettings:
         """Return what the searcher takes."""
         loop = {"children", "batch", "lag", "cells", "seed_merges"}
+        loop |= {"stopping", "stopping_chunk", "stopping_error"}
         crossing = {"crossover", "crossover_sigma", "granularity", "keep_norm"}
         crossing |= {"gain_sigma"}
         return CycleQDSettings(

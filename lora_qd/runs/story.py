@@ -137,6 +137,17 @@ class Story:
         self.entered.append(self._skills_of(row, statuses))
         self._index_by_member[row.member] = len(self.rows)
         self.rows.append(row)
+        if not row.num_left:  # otherwise its means are of fewer samples
+            self._compare(row)
+        self._num_tokens += self._tokens_by_member.pop(row.member, 0)
+        if len(self.rows) % self._stride == 0:
+            self.points.append(self._point())
+            if len(self.points) > 2 * MAX_POINTS:
+                self.points = self.points[1::2]
+                self._stride *= 2
+
+    def _compare(self, row: ChildRow) -> None:
+        """Hold a child against the best so far."""
         scores = [row.scores[skill] for skill in self.config.skills]
         if self.front.add(row.member, scores):
             self._hypervolume.add(scores)
@@ -145,12 +156,6 @@ class Story:
         best = self.best_bred
         if row.parents and (best is None or value > self.mean_of(best)):
             self.best_bred = row
-        self._num_tokens += self._tokens_by_member.pop(row.member, 0)
-        if len(self.rows) % self._stride == 0:
-            self.points.append(self._point())
-            if len(self.points) > 2 * MAX_POINTS:
-                self.points = self.points[1::2]
-                self._stride *= 2
 
     def _skills_of(
         self, row: ChildRow, statuses: Mapping[str, AddStatus]

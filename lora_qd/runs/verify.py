@@ -131,11 +131,15 @@ def _score_problems(run: Run) -> Iterator[str]:
             yield f"{member} has the value {outcome.value:g} on {task}/{sample}"
     samples: dict[str, set[str]] = {}
     for row in run.children:
+        num_lacking = 0
         for skill in run.config.skills:
             found = values.get((row.member, skill), {})
-            if found.keys() != samples.setdefault(skill, set(found)) or not found:
+            every = samples.setdefault(skill, set(found))
+            is_part = row.num_left and found.keys() < every
+            if not found or not (is_part or found.keys() == every):
                 yield f"{row.member} was scored on other samples of {skill!r}"
                 continue
+            num_lacking += len(every) - len(found)
             expected = sum(found.values()) / len(found)
             told = row.scores.get(skill)
             if told is None or abs(told - expected) > _TOLERANCE:
@@ -143,6 +147,11 @@ def _score_problems(run: Run) -> Iterator[str]:
                     f"{row.member} has the score {told} on {skill!r}, but its "
                     f"outcomes give {expected}"
                 )
+        if num_lacking != row.num_left:
+            yield (
+                f"{row.member} was left with {row.num_left} samples to go, but "
+                f"{num_lacking} are lacking"
+            )
 
 
 def _archive_problems(run: Run) -> Iterator[str]:

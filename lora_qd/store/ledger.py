@@ -15,12 +15,10 @@ from types import TracebackType
 from typing import Any
 
 from lora_qd.errors import StoreError
-from lora_qd.records import Proposal, Score, Scores, Split, StageSeconds, Usage
+from lora_qd.records import Proposal, Score, Scored, Scores, Split, StageSeconds, Usage
 from lora_qd.store.database import open_to_read, open_to_write
 
-Outcomes = Mapping[str, Mapping[str, Score]]
-"""Scores by task, then by sample id."""
-_CHILD = "idx, member, task, parents, recipe, scores, genome"
+_CHILD = "idx, member, task, parents, recipe, scores, genome, num_left"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +34,8 @@ class ChildRow:
     """What the searcher was told."""
     genome: str | None = None
     """SHA-256 of its cores; None in ledgers of the first versions."""
+    num_left: int = 0
+    """Samples that it was not asked; its scores are the means over the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +93,7 @@ class Ledger:
         return {key: json.loads(value) for key, value in rows}
 
     def commit(
-        self,
-        child: Proposal,
-        genome: str,
-        scores: Scores,
-        outcomes: Outcomes,
-        stages: StageSeconds,
+        self, child: Proposal, genome: str, scores: Scores, scored: Scored
     ) -> None:
         """Record a child with its outcomes on the search split, all or nothing.
 
@@ -106,8 +101,7 @@ class Ledger:
             child: who was scored.
             genome: the hash of its cores.
             scores: what the searcher is told.
-            outcomes: on the search split.
-            stages: what it took.
+            scored: on the search split.
         """
         row = (
             child.index,
@@ -117,19 +111,18 @@ class Ledger:
             json.dumps(child.recipe),
             json.dumps(dict(scores)),
             genome,
+            scored.num_left,
         )
         with self._transaction():
             self._db.execute(
-                f"INSERT INTO children ({_CHILD}) VALUES (?, ?, ?, ?, ?, ?, ?)", row
+                f"INSERT INTO children ({_CHILD}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row
             )
-            self._add_outcomes(child.member.id, Split.SEARCH, outcomes, stages)
+            self._add_outcomes(child.member.id, Split.SEARCH, scored)
 
-    def commit_outcomes(
-        self, member: str, split: Split, outcomes: Outcomes, stages: StageSeconds
-    ) -> None:
+    def commit_outcomes(self, member: str, split: Split, scored: Scored) -> None:
         """Record an evaluation outside the search: ``base`` or a member on a split."""
         with self._transaction():
-            self._add_outcomes(member, split, outcomes, stages)
+            self._add_outcomes(member, split, scored)
 
     def children(self, start: int = 0) -> list[ChildRow]:
         """Return the children from index ``start`` on, in the order of their birth."""
@@ -145,9 +138,9 @@ class Ledger:
                 tuple(json.loads(parents)),
                 json.loads(recipe),
                 json.loads(scores),
-                genome,
+                *rest,
             )
-            for index, member, task, parents, recipe, scores, genome in rows
+            for index, member, task, parents, recipe, scores, *rest in rows
         ]
 
     @property
@@ -155,6 +148,21 @@ class Ledger:
         """Children so far, the seeds among them."""
         with self._errors():
             (num,) = self._db.execute("SELECT count(*) FROM children").fetchone()
+        return int(num)
+
+    @property
+    def num_left(self) -> int:
+        """Samples of the search split that children were not asked."""
+        with self._errors():
+            row = self._db.execute("SELECT sum(num_left) FROM children").fetchone()
+        return int(row[0] or 0)
+
+    def num_asked(self, split: Split) -> int:
+        """Return how many samples of ``split`` candidates were asked, all together."""
+        with self._errors():
+            (num,) = self._db.execute(
+                "SELECT count(*) FROM outcomes WHERE split = ?", (split.value,)
+            ).fetchone()
         return int(num)
 
     def keep_genome(self, member: str, genome: str) -> None:
@@ -261,20 +269,18 @@ class Ledger:
             ).fetchall()
         return [Usage(*row) for row in rows]
 
-    def _add_outcomes(
-        self, member: str, split: Split, outcomes: Outcomes, stages: StageSeconds
-    ) -> None:
+    def _add_outcomes(self, member: str, split: Split, scored: Scored) -> None:
         rows = [
             (
                 *(member, split.value, task, sample, s.value, s.reason, s.answer),
                 *(s.num_prompt_tokens, s.num_tokens),
             )
-            for task, by_sample in outcomes.items()
+            for task, by_sample in scored.outcomes.items()
             for sample, s in by_sample.items()
         ]
         marks = ", ".join("?" * 9)
         self._db.executemany(f"INSERT INTO outcomes VALUES ({marks})", rows)
-        cost = (member, split.value, *astuple(stages))
+        cost = (member, split.value, *astuple(scored.stages))
         self._db.execute("INSERT INTO costs VALUES (?, ?, ?, ?, ?, ?, ?)", cost)
 
     @contextmanager
@@ -303,8 +309,11 @@ class Ledger:
 
 
 def best_first(rows: Sequence[ChildRow]) -> list[ChildRow]:
-    """Return ``rows`` by mean search score, best first; the older of equals first."""
-    return sorted(rows, key=lambda row: (-mean(row.scores), row.index))
+    """Return ``rows`` by mean search score, best first; the older of equals first.
+
+    Those that were left in the middle come last: their means are of fewer samples.
+    """
+    return sorted(rows, key=lambda r: (r.num_left > 0, -mean(r.scores), r.index))
 
 
 def mean(scores: Scores) -> float:

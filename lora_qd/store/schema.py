@@ -90,10 +90,16 @@ def _keep_hashes_and_scores(db: sqlite3.Connection) -> None:
     db.execute("ALTER TABLE sessions ADD COLUMN about TEXT NOT NULL DEFAULT '{}'")
 
 
+def _count_what_was_left(db: sqlite3.Connection) -> None:
+    """Keep how many samples of the search split a child was not asked."""
+    db.execute("ALTER TABLE children ADD COLUMN num_left INTEGER NOT NULL DEFAULT 0")
+
+
 _CHANGES: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _make_tables,
     _split_costs_into_stages,
     _keep_hashes_and_scores,
+    _count_what_was_left,
 )
 VERSION = len(_CHANGES)
 """Of the tables as they are today."""

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from ribs.archives import GridArchive as RibsArchive
 
 from lora_qd.archive import AddStatus, Axis, GridArchive, axes_from_experts
@@ -145,3 +147,45 @@ def test_the_best_of_equal_elites_has_the_highest_measures():
     grid.add("b", scores(0.5, os=0.8, db=0.4))
     grid.add("c", scores(0.4, os=0.9, db=0.9))
     assert grid.best.id == "b"
+
+
+@given(st.data())
+def test_a_closed_archive_refuses_everything_between_the_bounds_for_ever(data):
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    grid = archive(num_cells=3)
+
+    def fill(num):
+        for i in range(num):
+            grid.add(f"m{i}", scores(*rng.uniform(size=3)))
+
+    fill(data.draw(st.integers(1, 60)))
+    corners = rng.uniform(size=(2, 3)) * data.draw(st.sampled_from([1.0, 0.5, 0.1]))
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    is_closed = grid.is_closed_to(scores(*low), scores(*high))
+    fill(20)
+    tried = [scores(*rng.uniform(low, high)) for _ in range(30)]
+    tried += [scores(*low), scores(*high)]
+    if is_closed:
+        assert not any(grid.add("child", one) for one in tried)
+
+
+def test_an_archive_is_closed_if_and_only_if_every_cell_within_reach_refuses():
+    grid = archive(num_cells=2, num_axes=1)
+    low, high = {"code": 0.1, "os": 0.2}, {"code": 0.6, "os": 0.7}
+    grid.add("a", {"code": 0.6, "os": 0.1})
+    assert not grid.is_closed_to(low, high)  # a cell within reach is empty
+    grid.add("b", {"code": 0.5, "os": 0.9})
+    assert not grid.is_closed_to(low, high)  # its elite may be beaten
+    assert grid.is_closed_to(low, high | {"os": 0.4})
+    grid.add("c", {"code": 0.6, "os": 0.9})
+    assert grid.is_closed_to(low, high)  # an equal does not enter
+
+
+def test_a_copy_stays_as_it_is():
+    grid = archive()
+    grid.add("a", scores(0.5))
+    then = grid.copy()
+    grid.add("b", scores(0.6))
+    grid.add("c", scores(0.6, os=0.9))
+    assert [elite.id for elite in then.elites] == ["a"]
+    assert then.index_of([0.5, 0.5]) == grid.index_of([0.5, 0.5])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lora_qd.records import Score, Split, StageSeconds, Usage
+from lora_qd.records import Score, Scored, Split, StageSeconds, Usage
 from lora_qd.runs.costs import run_costs, spent
 from lora_qd.runs.measure_config import EngineConfig
 from lora_qd.store.ledger import Ledger
@@ -17,8 +17,12 @@ def ledger(tmp_path):
         ledger.keep_usage(first, Usage(1800.0, 3000.0, 2, 1))
         second = ledger.open_session({})
         ledger.keep_usage(second, Usage(400.0, 200.0, 1))
-        ledger.commit_outcomes("base", Split.TEST, TOLD, StageSeconds(1, 2, 3, 4, 5))
-        ledger.commit_outcomes("a", Split.TEST, TOLD, StageSeconds(1, 0, 0, 1, 0))
+        ledger.commit_outcomes(
+            "base", Split.TEST, Scored(TOLD, StageSeconds(1, 2, 3, 4, 5))
+        )
+        ledger.commit_outcomes(
+            "a", Split.TEST, Scored(TOLD, StageSeconds(1, 0, 0, 1, 0))
+        )
         yield ledger
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lora_qd.errors import StoreError
-from lora_qd.records import Member, Proposal, Score, Split, StageSeconds, Usage
+from lora_qd.records import Member, Proposal, Score, Scored, Split, StageSeconds, Usage
 from lora_qd.store.ledger import Ledger, best_first, mean
 
 STAGES = StageSeconds(0.5, 0.25, 0.125, 2.0, 1.0)
@@ -19,7 +19,7 @@ def child(index, parents=("a", "b")):
 
 def commit(ledger, child, outcomes, stages=STAGES):
     scores = {t: sum(s.value for s in o.values()) / len(o) for t, o in outcomes.items()}
-    ledger.commit(child, f"hash-{child.index}", scores, outcomes, stages)
+    ledger.commit(child, f"hash-{child.index}", scores, Scored(outcomes, stages))
 
 
 def outcomes(*values):
@@ -57,7 +57,7 @@ def test_a_failed_commit_leaves_nothing(ledger):
 
 def test_outcomes_are_kept_by_split(ledger):
     for split, value in ((Split.VALIDATION, 0.0), (Split.TEST, 1.0)):
-        ledger.commit_outcomes("base", split, outcomes(value), STAGES)
+        ledger.commit_outcomes("base", split, Scored(outcomes(value), STAGES))
     assert ledger.scores("base", Split.TEST)["code"] == 1.0
     assert ledger.scores("base", Split.VALIDATION)["code"] == 0.0
     assert ledger.scores("base", Split.SEARCH) == {}
@@ -66,7 +66,7 @@ def test_outcomes_are_kept_by_split(ledger):
 def test_costs_are_kept_by_evaluation_with_their_tokens(ledger):
     told = {"code": {"s0": Score(1.0, num_prompt_tokens=7, num_tokens=3)}}
     commit(ledger, child(0), told | {"shell": told["code"]})
-    ledger.commit_outcomes("base", Split.TEST, told, StageSeconds(generate=4.0))
+    ledger.commit_outcomes("base", Split.TEST, Scored(told, StageSeconds(generate=4.0)))
     bred, base = ledger.costs()
     assert (bred.member, bred.split, bred.stages) == ("m0", Split.SEARCH, STAGES)
     assert (bred.num_prompt_tokens, bred.num_tokens) == (14, 6)
@@ -119,7 +119,7 @@ def test_a_newer_schema_is_refused(tmp_path):
     database = sqlite3.connect(path)
     database.execute("PRAGMA user_version = 99")
     database.close()
-    with pytest.raises(StoreError, match="version 3 or older at .* but got 99"):
+    with pytest.raises(StoreError, match="version 4 or older at .* but got 99"):
         Ledger(path)
 
 
@@ -200,7 +200,7 @@ def test_a_migration_that_fails_leaves_the_ledger_as_it_was(tmp_path):
 
 def test_scores_come_back_to_the_last_bit(ledger):
     scores = {"code": 1 / 3, "shell": 0.1 + 0.2}
-    ledger.commit(child(0), "hash", scores, outcomes(1.0), STAGES)
+    ledger.commit(child(0), "hash", scores, Scored(outcomes(1.0), STAGES))
     assert ledger.children()[0].scores == scores
 
 

@@ -116,7 +116,8 @@ def _catch_up(
     archives, best = Archives(config.skills, num_cells=config.search.cells), 0.0
     for row in rows:
         archives.tell(row.index, row.member, row.scores)
-        best = max(best, mean(row.scores))
+        if not row.num_left:
+            best = max(best, mean(row.scores))
         values = child_values(row.scores, archives.by_task)
         now = overall(archives.by_task.values())
         values["search/coverage"] = now.coverage
