@@ -70,6 +70,18 @@ def test_an_unpacked_run_has_the_same_ledger_but_for_the_answers(
         assert {score.answer for score in scores.values()} == {""}
 
 
+def test_children_that_were_left_in_the_middle_arrive_as_such(tmp_path, monkeypatch):
+    monkeypatch.setattr(synthetic, "NUM_SAMPLES", 24)
+    changes = {"search__cells": 3, "search__children": 60}
+    changes |= {"search__stopping": "exact", "search__stopping_chunk": 2}
+    original = shared.finished(tmp_path / "original", **changes)
+    download = shared.packed(original, tmp_path / "snapshot")
+    run = unpacked(download, tmp_path / "run", original.config.base)
+    assert any(row.num_left for row in run.children)
+    assert run.children == original.children
+    assert all(check.problems == () for check in verify(run.directory.path))
+
+
 def test_it_passes_every_check_and_derives_every_child(original, download, tmp_path):
     run = unpacked(download, tmp_path / "run", original.config.base)
     checks = list(verify(run.directory.path, derive=True))
