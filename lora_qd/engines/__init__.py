@@ -9,8 +9,9 @@ from lora_qd.engines.canary import check_effect
 from lora_qd.engines.endpoint import ChatEndpoint
 from lora_qd.engines.engine import Engine, ProbedEngine
 from lora_qd.engines.fake import FakeEngine
+from lora_qd.engines.peft_engine import PeftEngine
 from lora_qd.engines.server_settings import ServerSettings
-from lora_qd.engines.transformers_engine import TransformersEngine
+from lora_qd.engines.transformers_engine import LocalSettings, TransformersEngine
 from lora_qd.engines.vllm_engine import VllmEngine
 from lora_qd.engines.vllm_server import VllmServer
 
@@ -19,6 +20,8 @@ __all__ = [
     "ChatEndpoint",
     "Engine",
     "FakeEngine",
+    "LocalSettings",
+    "PeftEngine",
     "ProbedEngine",
     "ServerSettings",
     "TransformersEngine",

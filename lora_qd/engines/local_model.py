@@ -28,7 +28,7 @@ class LocalModel:
         """
         check_checkpoint(model, quantization)
         self._name = model
-        self._base = _load_base(model, dtype, quantization)
+        self._base = load_base(model, dtype, quantization)
         self._peft: Any = None
         """The base again, wrapped by PEFT while there are adapters."""
         self._adapters: list[str] = []
@@ -36,10 +36,7 @@ class LocalModel:
     @property
     def end_tokens(self) -> frozenset[int]:
         """The tokens that end a turn by the model's generation_config."""
-        tokens = self._base.generation_config.eos_token_id
-        if tokens is None:
-            return frozenset()
-        return frozenset([tokens] if isinstance(tokens, int) else tokens)
+        return end_tokens_of(self._base)
 
     def load(self, name: str, path: Path) -> None:
         """Load the PEFT directory ``path``; its files are not needed afterwards.
@@ -104,7 +101,7 @@ class LocalModel:
         while True:
             with self._as(name), torch.inference_mode():
                 output = self._forward(fed, past_key_values=cache, use_cache=True)
-            token = _choice(output.logits[0, -1], temperature, draws)
+            token = choice(output.logits[0, -1], temperature, draws)
             yield token
             fed, cache = (token,), output.past_key_values
 
@@ -171,7 +168,16 @@ class LocalModel:
         return set(get_peft_model_state_dict(self._peft, adapter_name=name))
 
 
-def _choice(logits: Any, temperature: float, draws: Any) -> int:  # noqa: ANN401 - torch
+def end_tokens_of(base: Any) -> frozenset[int]:  # noqa: ANN401 - transformers
+    """Return the tokens that end a turn by a base's generation_config."""
+    tokens = base.generation_config.eos_token_id
+    if tokens is None:
+        return frozenset()
+    return frozenset([tokens] if isinstance(tokens, int) else tokens)
+
+
+def choice(logits: Any, temperature: float, draws: Any) -> int:  # noqa: ANN401 - torch
+    """Return the likeliest token, or one drawn from ``draws`` at a temperature."""
     import torch
 
     if not temperature:
@@ -180,7 +186,13 @@ def _choice(logits: Any, temperature: float, draws: Any) -> int:  # noqa: ANN401
     return int(torch.multinomial(weights, 1, generator=draws))
 
 
-def _load_base(model: str, dtype: str, quantization: str) -> Any:  # noqa: ANN401 - not typed
+def load_base(model: str, dtype: str, quantization: str) -> Any:  # noqa: ANN401 - not typed
+    """Return a base that is ready to answer.
+
+    Raises:
+        InputError: there is no such model.
+        MissingExtraError: transformers, peft or bitsandbytes is not installed.
+    """
     try:
         import peft  # noqa: F401 - said now, not when the first adapter comes
         import torch

@@ -1,70 +1,85 @@
-"""Generation by transformers in this process: slow, plain, and without vLLM."""
+"""Generation by transformers in this process: many members in one batch."""
 
 import asyncio
-import tempfile
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
-from typing import Literal, Self, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
+from lora_qd.engines.answer import Answer
 from lora_qd.engines.chat import ChatFormat
-from lora_qd.engines.loaded_adapters import WriteAdapter
-from lora_qd.engines.local_model import LocalModel
+from lora_qd.errors import EngineError
 from lora_qd.records import Completion, Member, Request, Swap
 
+if TYPE_CHECKING:  # they bring torch
+    from lora_qd.engines.batch_rows import Row
+    from lora_qd.engines.core_layers import Placed
+    from lora_qd.factors import CoreSpace
+
+MAX_ROWS = 128
+"""Sequences decoded at once by default; docs/benchmarks.md has the curve."""
 _NUM_PROBED = 5
 Result = TypeVar("Result")
-Arguments = TypeVarTuple("Arguments")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalSettings:
+    """What to load in this process."""
+
+    model: str
+    """The base: a directory, or a Hub id that is in the local cache."""
+    rank: int
+    """That every member is truncated to."""
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    quantization: Literal["none", "nf4"] = "none"
+    """``nf4`` is doubly quantised, as in training and in vLLM."""
+    max_model_len: int = 2048
+    """Most tokens of prompt and answer together."""
+    max_rows: int = MAX_ROWS
+    """Most sequences that are decoded at once."""
 
 
 class TransformersEngine:
-    """Answers one request at a time; use it as an asynchronous context manager.
+    """Answers as members of one core space; use it as an asynchronous context manager.
 
-    For platforms without vLLM and models that vLLM does not serve, and what vLLM's
-    answers are compared with. Members with equal weights share one load.
+    For platforms without vLLM and models that vLLM does not serve. Requests of all
+    members, and of the base, are rows of one batch, which they enter and leave as they
+    come. Members with equal cores share their place.
     """
 
     num_restarts = 0
     """There is no server to lose."""
 
-    def __init__(
-        self,
-        model: str,
-        write_adapter: WriteAdapter,
-        *,
-        dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16",
-        quantization: Literal["none", "nf4"] = "none",
-        max_model_len: int = 2048,
-    ) -> None:
+    def __init__(self, settings: LocalSettings, space: "CoreSpace") -> None:
         """Name what to load; it is loaded when the block is entered.
 
         Args:
-            model: the base: a directory, or a Hub id that is in the local cache.
-            write_adapter: writes a member as a PEFT directory below the given one and
-                returns that directory's name, the hash of the adapter's content.
-            dtype: number format of the base.
-            quantization: ``nf4`` is doubly quantised, as in training and in vLLM.
-            max_model_len: most tokens of prompt and answer together.
+            settings: the base and the batch.
+            space: in which the members lie.
         """
-        self._open = lambda: LocalModel(model, dtype=dtype, quantization=quantization)
-        self._write = write_adapter
-        self._max_model_len = max_model_len
-        self._chat = ChatFormat(model)
-        self._thread = ThreadPoolExecutor(1)  # the model and PEFT know one caller
-        self._lock = asyncio.Lock()
+        self._settings = settings
+        self._space = space
+        self._chat = ChatFormat(settings.model)
+        self._thread = ThreadPoolExecutor(1)  # the model knows one caller
         self._name_by_member: dict[str, str] = {}
+        self._placed: dict[str, Placed] = {}
         self._num_adds: Counter[str] = Counter()
+        self._waiting: deque[tuple[Row, asyncio.Future[Completion]]] = deque()
+        self._futures: dict[int, asyncio.Future[Completion]] = {}
+        self._serving: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         """Load the base.
 
         Raises:
             InputError: there is no such model, or it has no chat template.
+            EngineError: it lacks a layer that the members change.
         """
-        self._model = await self._run(self._open)
+        await self._run(self._load)
         return self
 
     async def __aexit__(
@@ -78,36 +93,47 @@ class TransformersEngine:
 
     async def close(self) -> None:
         """Abandon what waits; return when what is under way has ended."""
+        if self._serving is not None:
+            self._serving.cancel()
+            await asyncio.wait([self._serving])
+        for future in [*self._futures.values(), *(f for _, f in self._waiting)]:
+            future.cancel()
         await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
 
     async def add(self, member: Member) -> Swap:
-        """Write ``member`` as an adapter and load it; needs one ``remove``.
+        """Put ``member`` where the model runs; needs one ``remove``.
 
         Raises:
-            EngineError: the adapter cannot be applied to this base in full.
+            EngineError: its cores are not finite, or not of the engine's space.
         """
-        async with self._lock:
-            swap = Swap(materialise_s=0.0, load_s=0.0)
-            if member.id not in self._name_by_member:
-                name, swap = await self._run(self._load, member)
-                self._name_by_member[member.id] = name
-            self._num_adds[member.id] += 1
-            return swap
+        from lora_qd.factors import content_hash
+
+        seconds = 0.0
+        if member.id not in self._name_by_member:
+            start = time.perf_counter()
+            name = content_hash(member.cores)
+            if name not in self._placed:
+                self._placed[name] = await asyncio.to_thread(
+                    self._layers.place, member.cores
+                )
+            self._name_by_member[member.id] = name
+            seconds = time.perf_counter() - start
+        self._num_adds[member.id] += 1
+        return Swap(materialise_s=seconds, load_s=0.0)
 
     async def remove(self, member: Member) -> None:
-        """Undo one ``add``; the last one drops the adapter.
+        """Undo one ``add``; the last one frees what ``member`` occupies.
 
         Raises:
             ValueError: ``member`` was not added.
         """
-        async with self._lock:
-            name = self._name_of(member)
-            self._num_adds -= Counter([member.id])
-            if member.id in self._num_adds:
-                return
-            del self._name_by_member[member.id]
-            if name not in self._name_by_member.values():
-                await self._run(self._model.unload, name)
+        self._of(member)
+        self._num_adds -= Counter([member.id])
+        if member.id in self._num_adds:
+            return
+        name = self._name_by_member.pop(member.id)
+        if name not in self._name_by_member.values():
+            del self._placed[name]  # rows under way keep it
 
     async def generate(
         self, member: Member | None, requests: Sequence[Request]
@@ -117,86 +143,124 @@ class TransformersEngine:
         Raises:
             ValueError: ``member`` was not added.
             InputError: a prompt and its answer do not fit ``max_model_len``.
+            EngineError: the model failed, for instance for want of memory.
         """
-        name = None if member is None else self._name_of(member)
-        jobs = [self._answer(name, request) for request in requests]
-        return list(await asyncio.gather(*jobs))
+        placed = self._of(member)
+        jobs = [self._answer(placed, request) for request in requests]
+        try:
+            return list(await asyncio.gather(*jobs))
+        finally:
+            for job in jobs:
+                job.cancel()
 
     async def probe(
         self, member: Member | None, requests: Sequence[Request]
     ) -> list[Mapping[str, float]]:
         """Return, per request, the log-probabilities of the likeliest first tokens."""
-        name = None if member is None else self._name_of(member)
+        import torch
+
+        placed = self._of(member)
         probes: list[Mapping[str, float]] = []
         for request in requests:
-            prompt = self._chat.encode_request(request, self._max_model_len)
-            top = await self._run(self._model.likeliest, name, prompt, _NUM_PROBED)
-            probes.append({f"token_id:{token}": top[token] for token in top})
+            prompt = self._chat.encode_request(request, self._settings.max_model_len)
+            logits = await self._run(partial(self._rows.logits, placed, prompt, 1))
+            top = torch.log_softmax(logits[-1].float(), dim=-1).topk(_NUM_PROBED)
+            pairs = zip(top.indices.tolist(), top.values.tolist(), strict=True)
+            probes.append({f"token_id:{token}": value for token, value in pairs})
         return probes
 
-    def _answer(self, name: str | None, request: Request) -> asyncio.Future[Completion]:
+    def _load(self) -> None:
+        from lora_qd.engines.batch_rows import BatchRows
+        from lora_qd.engines.core_layers import CoreLayers
+        from lora_qd.engines.local_model import end_tokens_of, load_base
+        from lora_qd.engines.quantization import check_checkpoint
+
+        settings = self._settings
+        check_checkpoint(settings.model, settings.quantization)
+        base = load_base(settings.model, settings.dtype, settings.quantization)
+        self._layers = CoreLayers(base, self._space, settings.rank)
+        self._rows = BatchRows(base, self._layers)
+        self._ends = end_tokens_of(base) | {self._chat.tokenizer.eos_token_id}
+
+    def _answer(
+        self, placed: "Placed | None", request: Request
+    ) -> asyncio.Future[Completion]:
         if request.continuation is not None:
-            ids, num = self._chat.encode_likelihood(request, self._max_model_len)
-            return self._run(self._weigh, name, ids, num)
-        prompt = self._chat.encode_request(request, self._max_model_len)
-        return self._run(self._complete, name, prompt, request)
+            return asyncio.ensure_future(self._weigh(placed, request))
+        from lora_qd.engines.batch_rows import Row
 
-    def _run(
-        self, work: Callable[[*Arguments], Result], *arguments: *Arguments
-    ) -> asyncio.Future[Result]:
-        """Queue ``work`` at once, so that a later ``remove`` comes after it."""
-        loop = asyncio.get_running_loop()
-        return loop.run_in_executor(self._thread, work, *arguments)
+        prompt = self._chat.encode_request(request, self._settings.max_model_len)
+        answer = Answer(request, len(prompt), self._ends, self._chat.decoder(prompt))
+        future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        self._waiting.append((Row(placed, prompt, request, answer), future))
+        if self._serving is None or self._serving.done():
+            self._serving = asyncio.create_task(self._serve())
+        return future
 
-    def _name_of(self, member: Member) -> str:
+    async def _serve(self) -> None:
+        """Decode until nobody waits."""
+        while self._waiting or self._futures:
+            entering = self._entering()
+            try:
+                done = await self._run(partial(self._rows.turn, entering))
+            except RuntimeError as error:  # such as no memory; all rows share it
+                self._fail(error)
+                continue
+            for row in done:
+                future = self._futures.pop(id(row))
+                if not future.done():
+                    future.set_result(row.answer.completion)
+            for row in self._rows.rows:
+                row.is_dropped = self._futures[id(row)].done()
+
+    def _entering(self) -> "list[Row]":
+        """Return who may enter: some at a time, since reading prompts holds all up."""
+        num_free = self._settings.max_rows - len(self._futures)
+        if num_free < min(len(self._waiting), max(1, self._settings.max_rows // 4)):
+            return []
+        entering: list[Row] = []
+        while self._waiting and len(entering) < num_free:
+            row, future = self._waiting.popleft()
+            if not future.done():
+                self._futures[id(row)] = future
+                entering.append(row)
+        return entering
+
+    def _fail(self, error: Exception) -> None:
+        reason = " ".join(str(error).split())[:300]
+        for future in self._futures.values():
+            if not future.done():
+                future.set_exception(
+                    EngineError(
+                        f"expected the model to decode {len(self._futures)} sequences, "
+                        f"but got: {reason}; lower max_rows"
+                    )
+                )
+        self._futures.clear()
+        self._rows.clear()
+
+    async def _weigh(self, placed: "Placed | None", request: Request) -> Completion:
+        """Return the likelihood of a continuation."""
+        import torch
+
+        limit = self._settings.max_model_len
+        ids, num_context = self._chat.encode_likelihood(request, limit)
+        num = len(ids) - num_context
+        logits = await self._run(lambda: self._rows.logits(placed, ids, num + 1)[:-1])
+        logs = torch.log_softmax(logits.float(), dim=-1)
+        own = logs[torch.arange(num), torch.tensor(ids[num_context:])]
+        is_greedy = bool((own == logs.max(dim=-1).values).all())
+        return Completion("", len(ids), 0, True, float(own.sum()), is_greedy)
+
+    def _run(self, work: Callable[[], Result]) -> asyncio.Future[Result]:
+        """Call ``work`` in the model's thread."""
+        return asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _of(self, member: Member | None) -> "Placed | None":
+        if member is None:
+            return None
         if member.id not in self._name_by_member:
             raise ValueError(
                 f"expected a member that was added, but got {member.id!r}; add it first"
             )
-        return self._name_by_member[member.id]
-
-    def _load(self, member: Member) -> tuple[str, Swap]:
-        """Write and load ``member``; return the adapter's name."""
-        start = time.perf_counter()
-        with tempfile.TemporaryDirectory(prefix="loraqd-") as directory:
-            name = self._write(member, Path(directory))
-            written = time.perf_counter()
-            if name not in self._name_by_member.values():
-                self._model.load(name, Path(directory) / name)
-        return name, Swap(written - start, time.perf_counter() - written)
-
-    def _weigh(
-        self, name: str | None, ids: tuple[int, ...], num_context: int
-    ) -> Completion:
-        """Return the likelihood of the tokens after the first ``num_context``."""
-        logprob, is_greedy = self._model.likelihood(name, ids, num_context)
-        return Completion("", len(ids), 0, True, logprob, is_greedy)
-
-    def _complete(
-        self, name: str | None, prompt: tuple[int, ...], request: Request
-    ) -> Completion:
-        """Decode until a token or a text ends the turn, or ``max_tokens`` does."""
-        ends = self._model.end_tokens | {self._chat.tokenizer.eos_token_id}
-        decode = self._chat.decoder(prompt)
-        text, num_tokens, is_complete = "", 0, False
-        tokens = self._model.tokens(
-            name, prompt, temperature=request.temperature, seed=request.seed
-        )
-        for token in tokens:
-            num_tokens += 1  # the end of the turn counts too, as it does in vLLM
-            is_complete = token in ends
-            if not is_complete:
-                text += decode(token)
-                text, is_complete = _cut(text, request.stop)
-            if is_complete or num_tokens == request.max_tokens:
-                break
-        return Completion(text, len(prompt), num_tokens, is_complete)
-
-
-def _cut(text: str, stops: Sequence[str]) -> tuple[str, bool]:
-    """Return what is before the stop text that ends first, and whether there is one."""
-    found = [stop for stop in stops if stop in text]
-    if not found:
-        return text, False
-    first = min(found, key=lambda stop: text.index(stop) + len(stop))
-    return text[: text.index(first)], True
+        return self._placed[self._name_by_member[member.id]]

@@ -1,11 +1,16 @@
 """Members whose adapters are noise from a seed, and the writer that engines need."""
 
 import hashlib
+import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from lora_qd.engines import LocalSettings, TransformersEngine
+from lora_qd.factors import CoreSpace
+from lora_qd.factors.cores import scaled
 from lora_qd.records import Member, Message, Request
+from lora_qd.store.adapters import load_adapter
 from tests.tiny_base import MODULES, save_random_adapter
 
 
@@ -33,6 +38,47 @@ class NoiseWriter:
         name = hashlib.sha256(weights).hexdigest()[:32]
         path.rename(directory / name)
         return name
+
+
+class NoiseSpaceEngine:
+    """An engine on a core space, asked for such members; their seeds are below 4."""
+
+    def __init__(self, base, **options):
+        with tempfile.TemporaryDirectory() as directory:
+            adapters = [
+                load_adapter(save_random_adapter(Path(directory) / str(seed), seed))
+                for seed in range(4)
+            ]
+        vectors = [adapter.task_vector for adapter in adapters]
+        self.space = CoreSpace.of(vectors)
+        self._cores = [self.space.project(vector) for vector in vectors]
+        defaults = {"model": str(base), "rank": 16, "dtype": "float32"}
+        settings = LocalSettings(**defaults | options)
+        self.engine = TransformersEngine(settings, self.space)
+
+    def member(self, noise):
+        """Return the member of the space that ``noise`` stands for."""
+        cores = self._cores[int(noise.cores["seed"][0])]
+        return Member(noise.id, scaled(cores, float(noise.cores["size"][0])))
+
+    async def __aenter__(self):
+        await self.engine.__aenter__()
+        return self
+
+    async def __aexit__(self, *error):
+        await self.engine.__aexit__(*error)
+
+    async def add(self, member):
+        return await self.engine.add(self.member(member))
+
+    async def remove(self, member):
+        await self.engine.remove(self.member(member))
+
+    async def generate(self, member, requests):
+        return await self.engine.generate(member and self.member(member), requests)
+
+    async def probe(self, member, requests):
+        return await self.engine.probe(member and self.member(member), requests)
 
 
 def ask(*texts, max_tokens=8, stop=()):

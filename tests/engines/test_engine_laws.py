@@ -9,12 +9,12 @@ import pytest
 
 from lora_qd.engines import (
     FakeEngine,
-    TransformersEngine,
+    PeftEngine,
     VllmEngine,
     check_effect,
 )
 from lora_qd.errors import EngineError
-from tests.engines.members import NoiseWriter, ask, noise_member
+from tests.engines.members import NoiseSpaceEngine, NoiseWriter, ask, noise_member
 
 PROMPTS = [f"What is {n} plus {n * n}?" for n in range(24)]
 
@@ -29,7 +29,12 @@ def invented(member, request):
 
 
 @pytest.fixture(
-    params=["fake", "transformers", pytest.param("vllm", marks=pytest.mark.slow)]
+    params=[
+        "fake",
+        "transformers",
+        "peft",
+        pytest.param("vllm", marks=pytest.mark.slow),
+    ]
 )
 def run(request):
     """Return a function that runs a scenario with an engine."""
@@ -42,7 +47,13 @@ def run(request):
         base = str(request.getfixturevalue("tiny_base"))
 
         def engine():
-            return TransformersEngine(base, NoiseWriter())
+            return NoiseSpaceEngine(base)
+
+    elif request.param == "peft":
+        base = str(request.getfixturevalue("tiny_base"))
+
+        def engine():
+            return PeftEngine(base, NoiseWriter())
 
     else:
         server = request.getfixturevalue("vllm_server")

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from lora_qd.engines import TransformersEngine, VllmEngine
+from lora_qd.engines import PeftEngine, VllmEngine
 from lora_qd.errors import InputError, PromptTooLongError
 from lora_qd.records import Message, Request
 from tests.engines.members import NoiseWriter, ask, noise_member
@@ -42,7 +42,7 @@ def on_vllm(server, scenario):
 
 def on_transformers(base, scenario):
     async def main():
-        engine = TransformersEngine(base, NoiseWriter(), dtype="float32")
+        engine = PeftEngine(base, NoiseWriter(), dtype="float32")
         async with engine:
             await engine.add(MEMBER)
             return await scenario(engine)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lora_qd.engines import (
-    TransformersEngine,
+    PeftEngine,
     VllmEngine,
     VllmServer,
     check_effect,
@@ -50,7 +50,7 @@ def compare(server, write, members, scenario, **oracle):
             return await scenario(engine)
 
     async def main():
-        local = TransformersEngine(write_adapter=write, **options)
+        local = PeftEngine(write_adapter=write, **options)
         return [await answers(VllmEngine(server, write)), await answers(local)]
 
     return asyncio.run(main())
@@ -156,7 +156,7 @@ def check_predictions(server, **oracle):
 
 def test_nf4_is_farther_from_16_bit_than_the_engines_are_from_each_other(tiny_base):
     async def probe(quantization):
-        async with TransformersEngine(
+        async with PeftEngine(
             str(tiny_base), NoiseWriter(), quantization=quantization
         ) as engine:
             return await engine.probe(None, ask(*PROMPTS))
