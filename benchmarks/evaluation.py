@@ -4,6 +4,9 @@ Run: ``python benchmarks/evaluation.py`` for the tiny base on the processor, or
 ``python benchmarks/evaluation.py --model llama3-8b --random-weights --quantization nf4
 --minutes 10`` on a GPU. All cases of a table share one server and one run, in turns;
 the figures are medians. Without a GPU the large model is not measured.
+
+Engines in this process, several nodes, and children that are left in the middle have
+benchmarks of their own: ``in_process.py``, ``cluster.py`` and ``stopping.py``.
 """
 
 import argparse

@@ -35,10 +35,15 @@ class MissingExtraError(LoraQDError):
     """A command needs an extra that is not installed."""
 
     def __init__(self, need: str, extra: str) -> None:
+        self._arguments = (need, extra)
         super().__init__(
             f"{need} needs the extra '{extra}', which is not installed; "
             f"run: pip install 'loraqd[{extra}]'"
         )
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        """Travel from a node of a cluster to the driver."""
+        return type(self), self._arguments
 
 
 class EngineError(LoraQDError):

@@ -160,7 +160,8 @@ class Usage:
     """Wall time since the engines were up."""
     busy_s: float
     """Time with a request in flight, summed over the engines."""
-    num_engines: int
+    num_engines: float
+    """On average, where some came late or were lost."""
     num_restarts: int = 0
     """Servers that were lost or recycled, and started again."""
 

@@ -44,6 +44,7 @@ _SHARED_EXTRAS = (
     "wandb",
     "trackio",
     "mlflow",
+    "ray",
     "dev",
 )
 

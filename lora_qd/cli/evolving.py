@@ -5,6 +5,7 @@ import resource
 import signal
 import sys
 from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from lora_qd.cli.progress_bar import SearchBar
 from lora_qd.cli.table import print_results
 from lora_qd.dashboard.report import write_report
 from lora_qd.errors import InputError, MissingExtraError
-from lora_qd.runs.config import RunConfig, load_config
+from lora_qd.runs.config import RunConfig, load_config, parse_config
 from lora_qd.runs.continuing import (
     is_finished,
     recorded_config,
@@ -34,17 +35,48 @@ _NUM_FILES = 256
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 
 
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Engines that the command line names in place of the config's."""
+
+    kind: str | None = None
+    address: str | None = None
+
+    def moved(self, config: RunConfig) -> RunConfig:
+        """Return ``config`` with these engines.
+
+        Raises:
+            InputError: there is an address, but no cluster, or the kind is none.
+        """
+        if self.address is not None and self.kind != "ray":
+            raise InputError(
+                f"expected --engine ray with --address {self.address}, but got "
+                f"{self.kind or 'none'}; add --engine ray, or leave the address out"
+            )
+        if self.kind is None:
+            return config
+        raw = config.model_dump(mode="json")
+        raw["engine"]["kind"] = self.kind
+        raw["engine"]["address"] = self.address or config.engine.address
+        return parse_config(raw, source="the command")
+
+
+HERE = Where()
+"""As the config says."""
+
+
 def start(
     config_path: Path,
     overrides: Sequence[str],
     *,
     run: Path | None,
     overwrite: bool,
+    where: Where = HERE,
     allow: bool = False,
 ) -> None:
     """Run a config in a free directory, or go on with the same run there."""
     _require_open_files()
-    config = load_config(config_path, overrides)
+    config = where.moved(load_config(config_path, overrides))
     directory = RunDirectory(run or config.run)
     # Checked before anything is written, or of an earlier run deleted.
     require_trackers(config)
@@ -62,7 +94,9 @@ def start(
         _evolve(config, adapters, directory)
 
 
-def go_on(run: Path, *, children: str | None, allow: bool = False) -> None:
+def go_on(
+    run: Path, *, children: str | None, where: Where = HERE, allow: bool = False
+) -> None:
     """Go on with a run from its own config, perhaps with more children."""
     _require_open_files()
     directory = RunDirectory(run)
@@ -74,7 +108,7 @@ def go_on(run: Path, *, children: str | None, allow: bool = False) -> None:
                 f"expected a run in {run}, but it was stopped before it began; start "
                 "it with loraqd evolve"
             )
-        config = with_children(before, children) if children else before
+        config = where.moved(with_children(before, children) if children else before)
         require_same_search(directory, before, config)
         _require_unfinished(directory, config)
         require_trackers(config)

@@ -40,7 +40,14 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(help="Config values to change, like search.children=600."),
 ]
-
+EngineOption = Annotated[
+    str | None,
+    typer.Option("--engine", help="vllm, transformers or ray; default: the config's."),
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option("--address", help="Of the Ray cluster: auto, or HOST:PORT."),
+]
 Adapters = Annotated[
     list[str],
     typer.Argument(help="PEFT directories, or Hub ids as owner/name[/folder][@rev]."),
@@ -108,6 +115,8 @@ def evolve(  # noqa: PLR0913 - its options
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the --dry-run as JSON.")
     ] = False,
+    engine: EngineOption = None,
+    address: AddressOption = None,
     allow: Allow = False,
 ) -> None:
     """Breed the experts by CycleQD and show the final table.
@@ -125,9 +134,17 @@ def evolve(  # noqa: PLR0913 - its options
             "expected --device and --json with --dry-run only, but it is not there; "
             "add it, or leave them out"
         )
-    from lora_qd.cli.evolving import start
+    from lora_qd.cli.evolving import Where, start
 
-    start(config, overrides or [], run=run, overwrite=overwrite, allow=allow)
+    where = Where(engine, address)
+    start(
+        config,
+        overrides or [],
+        run=run,
+        overwrite=overwrite,
+        where=where,
+        allow=allow,
+    )
 
 
 @app.command()
@@ -137,12 +154,14 @@ def resume(
         str | None,
         typer.Option(help="+200 for so many more children, or 1400 for all together."),
     ] = None,
+    engine: EngineOption = None,
+    address: AddressOption = None,
     allow: Allow = False,
 ) -> None:
     """Go on with an interrupted run, or extend a finished one."""
-    from lora_qd.cli.evolving import go_on
+    from lora_qd.cli.evolving import Where, go_on
 
-    go_on(run, children=children, allow=allow)
+    go_on(run, children=children, where=Where(engine, address), allow=allow)
 
 
 @app.command()

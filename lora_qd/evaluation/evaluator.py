@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from itertools import count
 
 from lora_qd.engines import Engine
+from lora_qd.engines.groups import task_group
 from lora_qd.errors import EngineLostError, InputError
-from lora_qd.evaluation.groups import task_group
 from lora_qd.evaluation.stations import Stations
 from lora_qd.evaluation.stopping import Samples, Stopping, Values
 from lora_qd.evaluation.visit import Stopwatch, Visit
@@ -64,6 +64,7 @@ class Evaluator:
         in_flight: int,
         ahead: int = 1,
         num_samples: Mapping[Split, int] | None = None,
+        patience_s: float = 0.0,
     ) -> None:
         """Bind engines to tasks.
 
@@ -73,6 +74,7 @@ class Evaluator:
             in_flight: most candidates that generate on an engine at once.
             ahead: how many more an engine holds, ready or being scored.
             num_samples: at most so many samples of a split, per task; all by default.
+            patience_s: how long to wait for another engine when the last is lost.
 
         Raises:
             ValueError: there is no engine, ``in_flight < 1`` or ``ahead < 0``.
@@ -83,11 +85,19 @@ class Evaluator:
                 f"{len(engines)} engines, in_flight {in_flight} and ahead {ahead}"
             )
         self.tasks = dict(tasks)
-        self._stations = Stations(engines, in_flight=in_flight, ahead=ahead)
+        self._stations = Stations(
+            in_flight=in_flight, ahead=ahead, patience_s=patience_s
+        )
         self._num_samples = dict(num_samples or {})
         self._num_places = in_flight + ahead
         self._orders = count()
+        for engine in engines:
+            self._stations.add(engine)
         self._start = time.monotonic()
+
+    def join(self, engine: Engine) -> None:
+        """Take in one engine more."""
+        self._stations.add(engine)
 
     async def evaluate(
         self,
@@ -127,7 +137,7 @@ class Evaluator:
     @property
     def num_places(self) -> int:
         """Candidates that all engines together hold."""
-        return self._stations.num_engines * self._num_places
+        return self._stations.num_live * self._num_places
 
     @property
     def usage(self) -> Usage:
@@ -135,7 +145,7 @@ class Evaluator:
         return Usage(
             seconds=time.monotonic() - self._start,
             busy_s=self._stations.busy_s,
-            num_engines=self._stations.num_engines,
+            num_engines=self._stations.num_engines(self._start),
             num_restarts=self._stations.num_restarts,
         )
 

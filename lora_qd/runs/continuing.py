@@ -108,7 +108,10 @@ def _named(entry: Mapping[str, str] | str) -> Mapping[str, str]:
 
 def fixed_values(config: RunConfig) -> dict[str, Any]:
     """Return what may not change in a run, by dotted key."""
-    return {key: v for key, v in flat_values(config).items() if not _may_change(key)}
+    fixed = {key: v for key, v in flat_values(config).items() if not _may_change(key)}
+    # Another library rounds otherwise; where vLLM runs makes no difference.
+    is_local = config.engine.kind == "transformers"
+    return fixed | {"engine.kind": "transformers" if is_local else "vllm or ray"}
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """The engines of a run: vLLM servers of our own, one per accelerator, or given URLs.
 
-The one place that names vLLM's engine.
+Which engines a search gets by ``engine.kind`` is for ``opening``.
 """
 
 import asyncio
@@ -42,6 +42,13 @@ async def open_engines(
                 group.create_task(asyncio.to_thread(server.start))
         engines = [VllmEngine(server, write) for server in servers]
         yield tuple([await stack.enter_async_context(e) for e in engines])
+
+
+def beginning_of(engine: EngineConfig) -> str:
+    """Return what to tell the user while engines come up."""
+    if engine.kind == "ray":
+        return f"Starting vLLM on the Ray cluster at {engine.address}"
+    return "Loading the base" if engine.kind == "transformers" else "Starting vLLM"
 
 
 def engine_settings(
@@ -111,7 +118,7 @@ def _servers(
             for url in engine.urls
         ]
     shares = share_devices(
-        _visible_devices(),
+        visible_devices(),
         servers=engine.servers,
         gpus_per_server=engine.gpus_per_server,
     )
@@ -127,7 +134,7 @@ def _servers(
     ]
 
 
-def _visible_devices() -> list[str]:
+def visible_devices() -> list[str]:
     """Return the accelerators that this process may use, without touching them."""
     import torch
 

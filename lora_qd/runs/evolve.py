@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from lora_qd.records import Member, Proposal, Split, Usage
 from lora_qd.runs.beginning import begin, fix_samples
 from lora_qd.runs.config import RunConfig
 from lora_qd.runs.costs import run_costs, spent
+from lora_qd.runs.engines import beginning_of
 from lora_qd.runs.experts import ExpertAdapter, Span
 from lora_qd.runs.finals import AGGREGATE, BALANCED, Finals
 from lora_qd.runs.history import bred_from, recorded_children, whole_history
@@ -33,7 +35,7 @@ from lora_qd.store.ledger import ChildRow, Ledger, mean
 from lora_qd.store.run_directory import RunDirectory
 
 OpenSession = Callable[[RunConfig, Span, Path], AbstractAsyncContextManager[Session]]
-"""Opens what scores members."""
+"""Opens what scores members; by default :func:`open_session`."""
 
 
 CHILDREN_BETWEEN_PRUNES = 100
@@ -83,7 +85,7 @@ async def evolve(
     adapters: Mapping[str, ExpertAdapter],
     directory: RunDirectory,
     watcher: Watcher,
-    opener: OpenSession = open_session,
+    opener: OpenSession | None = None,
 ) -> Results:
     """Search, choose, test and report: from the start, or on from where a run stood.
 
@@ -105,7 +107,8 @@ async def evolve(
         settings = config.search.settings(config.merge_gains)
         breeder = Breeder(span.experts, settings, config.seed)
         usage_id = ledger.open_session(about(config))
-        watcher.stage("Starting vLLM")
+        watcher.stage(beginning_of(config.engine))
+        opener = opener or partial(open_session, say=watcher.stage)
         with open_run_trackers(config, directory, rows, watcher.stage) as trackers:
             async with opener(config, span, directory.log) as session:
                 fix_samples(config, session.tasks, ledger)

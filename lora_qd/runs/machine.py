@@ -14,6 +14,7 @@ _PACKAGES = (
     "bitsandbytes",
     "numpy",
     "peft",
+    "ray",
     "safetensors",
     "tokenizers",
     "torch",

@@ -30,9 +30,18 @@ RETENTION_SETS: Mapping[str, tuple[str, ...]] = {
 and TriviaQA."""
 
 
+EngineKind = Literal["vllm", "transformers", "ray"]
+
+
 class EngineConfig(Strict):
     """How the base is served while candidates are scored."""
 
+    kind: EngineKind = "vllm"
+    """`vllm`: servers on this machine, or `urls`. `ray`: one on each accelerator of a
+    Ray cluster. `transformers`: in this process, for platforms without vLLM and models
+    that it does not serve."""
+    address: str = "auto"
+    """Of the Ray cluster: `auto` on one of its machines, or `HOST:PORT`."""
     serve_rank: int = Field(default=16, ge=1, le=512)
     """Rank that every member is truncated to when served."""
     max_loras: int = Field(default=4, ge=1)
@@ -40,7 +49,8 @@ class EngineConfig(Strict):
     ahead: int = Field(default=2, ge=0)
     """Candidates more that each server holds: loaded ahead, or being scored."""
     servers: int | None = Field(default=None, ge=1)
-    """vLLM servers to start; by default one per accelerator, one without any."""
+    """vLLM servers to start; by default one per accelerator, one without any. For `ray`
+    on each node of a cluster without accelerators."""
     gpus_per_server: int = Field(default=1, ge=1)
     """Accelerators that share one copy of the base, where it does not fit on one."""
     urls: tuple[str, ...] = ()
@@ -78,6 +88,17 @@ class EngineConfig(Strict):
         if self.quantization != "none" and self.dtype == "float32":
             raise ValueError(
                 f"quantization {self.quantization!r} needs a 16-bit dtype, not float32"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> Self:
+        if self.urls and self.kind != "vllm":
+            raise ValueError(f"urls are vLLM servers, but kind is {self.kind!r}")
+        if self.kind == "transformers" and self.quantization not in ("none", "nf4"):
+            raise ValueError(
+                f"kind 'transformers' serves quantization none or nf4, not "
+                f"{self.quantization!r}"
             )
         return self
 

@@ -13,11 +13,19 @@ from pathlib import Path
 from typing import Literal
 
 from lora_qd import __version__
-from lora_qd.engines import ChatEndpoint, Engine, VllmEngine, check_effect
+from lora_qd.engines import (
+    ChatEndpoint,
+    Engine,
+    PeftEngine,
+    ProbedEngine,
+    VllmEngine,
+    check_effect,
+)
+from lora_qd.engines.loaded_adapters import WriteAdapter
 from lora_qd.errors import InputError
 from lora_qd.evaluation import Evaluator, task_group
 from lora_qd.records import Generate, Member, Sample, Score, Split
-from lora_qd.runs.engines import engine_settings, open_engines
+from lora_qd.runs.engines import beginning_of, engine_settings, open_engines
 from lora_qd.runs.measure_config import MeasureConfig
 from lora_qd.runs.members import write_for_engine
 from lora_qd.runs.score_table import ScoreTable, Values, score_rows
@@ -64,10 +72,16 @@ async def score_subjects(scoring: Scoring) -> ScoreTable:
     """Score every subject on every skill, and compare them with the first.
 
     Raises:
-        InputError: a skill or its data is wrong, or a split is empty.
+        InputError: a skill or its data is wrong, a split is empty, or the kind of
+            engine is ray.
         EngineError: a server or an endpoint fails, or an adapter has no effect.
     """
     config = scoring.config
+    if config.engine.kind == "ray":
+        raise InputError(
+            "expected engine.kind vllm or transformers, but got ray, which only a "
+            "search uses; leave it out to evaluate on this machine"
+        )
     async with open_skills(config) as tasks:
         bench = _Bench(scoring, tasks)
         async with bench.pools() as pool_of, task_group() as group:
@@ -84,6 +98,22 @@ async def score_subjects(scoring: Scoring) -> ScoreTable:
         rows=score_rows(values, config.skills, config.retention, base=BASE),
         notes=tuple(subject.note for subject in scoring.subjects if subject.note),
     )
+
+
+@asynccontextmanager
+async def _open_peft(
+    config: MeasureConfig, write: WriteAdapter
+) -> AsyncIterator[Sequence[PeftEngine]]:
+    """Yield the engine for platforms without vLLM; adapters share no core space."""
+    engine = PeftEngine(
+        config.base,
+        write,
+        dtype=config.engine.dtype,
+        quantization="nf4" if config.engine.quantization == "nf4" else "none",
+        max_model_len=config.engine.max_model_len,
+    )
+    async with engine:
+        yield [engine]
 
 
 def _pool(engines: Sequence[Engine]) -> Pool:
@@ -116,7 +146,7 @@ class _Bench:
         by_name: dict[str, Pool] = {}
         async with AsyncExitStack() as stack:
             if local:
-                scoring.watcher.stage("Starting vLLM")
+                scoring.watcher.stage(beginning_of(scoring.config.engine))
                 servers = await stack.enter_async_context(self._servers(local))
                 by_name |= dict.fromkeys((s.name for s in local), _pool(servers))
             for subject in busy:
@@ -149,14 +179,14 @@ class _Bench:
 
     async def _check_effect(self, engine: Engine, member: Member | None) -> None:
         """Prove that an adapter changes what the base answers."""
-        if member is not None and isinstance(engine, VllmEngine):
+        if member is not None and isinstance(engine, VllmEngine | PeftEngine):
             asked = [s for own in self.samples.values() for s in own][:_NUM_CANARIES]
             requests = [single_turn(sample.prompt, max_tokens=1) for sample in asked]
             await check_effect(engine, [member], requests)
 
     def _servers(
         self, subjects: Sequence[Subject]
-    ) -> AbstractAsyncContextManager[Sequence[VllmEngine]]:
+    ) -> AbstractAsyncContextManager[Sequence[ProbedEngine]]:
         config = self._scoring.config
         updates = {s.name: s.update for s in subjects if s.update is not None}
         modules = {module for update in updates.values() for module in update}
@@ -168,6 +198,8 @@ class _Bench:
         def write(member: Member, directory: Path) -> str:
             return write_for_engine(updates[member.id], directory, config)
 
+        if config.engine.kind == "transformers":
+            return _open_peft(config, write)
         return open_engines(config, settings, write, self._scoring.log)
 
     def _journalled(self, subject: Subject, task: Task) -> "_Journalled":

@@ -1,8 +1,9 @@
 """Everything that a run holds open: sandbox, tasks, engines, evaluator."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from lora_qd.engines import ProbedEngine, check_effect
@@ -10,9 +11,8 @@ from lora_qd.evaluation import Evaluator, task_group
 from lora_qd.factors import CoreSpace
 from lora_qd.records import Cores, Member, Split
 from lora_qd.runs.config import RunConfig
-from lora_qd.runs.engines import engine_settings, open_engines
 from lora_qd.runs.experts import Span
-from lora_qd.runs.members import adapter_writer
+from lora_qd.runs.opening import open_kind
 from lora_qd.runs.skills import open_skills
 from lora_qd.search.breeding import expert_member
 from lora_qd.tasks.task import Task, single_turn
@@ -34,7 +34,10 @@ class Session:
 
 @asynccontextmanager
 async def open_session(
-    config: RunConfig, span: Span, log: Path
+    config: RunConfig,
+    span: Span,
+    log: Path,
+    say: Callable[[str], None] = lambda _: None,
 ) -> AsyncIterator[Session]:
     """Start sandbox and engines, prove that every expert has an effect, and yield.
 
@@ -42,37 +45,49 @@ async def open_session(
         config: the run's.
         span: the core space and the expert of each skill in it.
         log: where vLLM's output goes.
+        say: hears of engines that come and go.
 
     Raises:
-        EngineError: vLLM does not come up or ignores an expert.
+        InputError: there are too few accelerators, or no such cluster.
+        EngineError: an engine does not come up or ignores an expert.
         SandboxError: there is no working sandbox.
     """
     space, experts = span.space, span.experts
-    settings = engine_settings(config, space.bases)
     async with (
         open_skills(config) as tasks,
-        open_engines(config, settings, adapter_writer(space, config), log) as engines,
+        open_kind(config, space, log, say) as engines,
     ):
+        is_foreign = bool(config.engine.urls)
+        check = partial(
+            _check_experts, experts=experts, tasks=tasks, is_foreign=is_foreign
+        )
         async with task_group() as group:
-            for engine in engines:
-                is_foreign = bool(config.engine.urls)
-                check = _check_experts(engine, experts, tasks, is_foreign=is_foreign)
-                group.create_task(check)
+            for engine in engines.first:
+                group.create_task(check(engine))
         evaluator = Evaluator(
-            engines,
+            engines.first,
             tasks,
             in_flight=config.engine.max_loras,
             ahead=config.engine.ahead,
             num_samples=config.samples.by_split(),
+            patience_s=engines.patience_s,
         )
-        yield Session(space, experts, tasks, evaluator)
+
+        async def welcome(engine: ProbedEngine) -> None:
+            await check(engine)
+            evaluator.join(engine)
+
+        async with task_group() as group:
+            watch = group.create_task(engines.watch(welcome))
+            yield Session(space, experts, tasks, evaluator)
+            watch.cancel()
 
 
 async def _check_experts(
     engine: ProbedEngine,
+    *,
     experts: Mapping[str, Cores],
     tasks: Mapping[str, Task],
-    *,
     is_foreign: bool,
 ) -> None:
     """Prove that every expert changes what the base answers (design, section 6)."""
