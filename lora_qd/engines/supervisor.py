@@ -7,7 +7,8 @@ library alone so that it starts at once:
 
 It starts COMMAND in its group. When COMMAND ends, when it is told to end (SIGTERM), or
 when the driver is gone, however that died, it ends the whole group, first asking, then
-killing, and removes the directories.
+killing, and removes the directories. A guard does the same if this process is killed
+itself, as Ray does with the children of a process that ends.
 """
 
 import os
@@ -18,6 +19,7 @@ import sys
 import time
 
 _POLL_S = 0.1
+_GUARDS_GRACE_S = 3.0
 
 
 def main(arguments: list[str]) -> None:
@@ -28,6 +30,9 @@ def main(arguments: list[str]) -> None:
     orders: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: orders.append(number))
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    supervisor = os.getpid()
+    if not os.fork():
+        _guard(supervisor, grace_s, directories)
     while child.poll() is None and not orders and os.getppid() == driver:
         time.sleep(_POLL_S)
     if child.poll() is None:
@@ -36,6 +41,20 @@ def main(arguments: list[str]) -> None:
     else:
         sys.stderr.write(f"the server ended with exit status {child.returncode}\n")
         sys.stderr.flush()
+    _clear(directories)
+
+
+def _guard(supervisor: int, grace_s: float, directories: list[str]) -> None:
+    """Outlive the supervisor, and end what it left; does not return."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    while os.getppid() == supervisor:
+        time.sleep(_POLL_S)
+    os.killpg(0, signal.SIGTERM)
+    time.sleep(min(grace_s, _GUARDS_GRACE_S))
+    _clear(directories)
+
+
+def _clear(directories: list[str]) -> None:
     for directory in directories:
         shutil.rmtree(directory, ignore_errors=True)
     os.killpg(0, signal.SIGKILL)  # this process too

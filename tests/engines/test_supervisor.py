@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 import lora_qd.engines
 
 SUPERVISOR = Path(lora_qd.engines.__file__).with_name("supervisor.py")
@@ -90,5 +92,15 @@ def test_no_orphan_survives_a_killed_driver(tmp_path):
     pids = pids_of(tmp_path)
     driver.kill()
     driver.wait(10)
+    assert eventually(lambda: not any(map(is_running, pids)))
+    assert eventually(lambda: not (tmp_path / "scratch").exists())
+
+
+@pytest.mark.parametrize("prefix", ["", "trap '' TERM; "])
+def test_no_orphan_survives_a_killed_supervisor(tmp_path, prefix):
+    supervisor = start(tmp_path, tree(tmp_path, prefix))
+    pids = pids_of(tmp_path)
+    supervisor.kill()
+    supervisor.wait(10)
     assert eventually(lambda: not any(map(is_running, pids)))
     assert eventually(lambda: not (tmp_path / "scratch").exists())

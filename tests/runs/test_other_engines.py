@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +37,22 @@ def assert_same(run, whole):
     assert sorted(p.name for p in (run / "members").iterdir()) == sorted(
         p.name for p in (whole / "members").iterdir()
     )
+
+
+def orphans():
+    """Return the servers whose supervisor is gone."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = process.joinpath("stat").read_text().rpartition(")")[2].split()[1]
+            own = process.joinpath("cmdline").read_bytes()
+            above = Path("/proc", parent, "cmdline").read_bytes()
+        except OSError:  # it ended meanwhile
+            continue
+        is_server = b"api_server" in own and b"supervisor.py" not in own
+        if is_server and b"api_server" not in above:  # its supervisor's words have it
+            found.append(process.name)
+    return found
 
 
 class Driver:
@@ -89,6 +106,11 @@ def test_lost_nodes_and_a_killed_driver_leave_the_same_archives(
     machines.end(third)
 
     assert code == 0, said
+    for _ in range(200):
+        if not orphans():
+            break
+        time.sleep(0.1)
+    assert not orphans()
     assert "Lost an engine on node" in said
     assert "joined" in said
     assert_same(run, whole)
