@@ -153,6 +153,8 @@ def shared_config(config: RunConfig, base: str) -> dict[str, Any]:
     """
     raw = config.model_dump(mode="json", exclude=_LEFT_OUT)
     engine = config.engine.model_dump(mode="json", include=set(_ENGINE))
+    if config.engine.kind == "transformers":  # it rounds otherwise than vLLM
+        engine["kind"] = config.engine.kind
     return {**_without_places(raw), "base": base, "engine": engine}
 
 

@@ -126,7 +126,9 @@ def _config(shared: SharedRun, base: str, out: Path, source: str) -> RunConfig:
     places = {"base": base, "run": str(out), "experts_dir": str(out / EXPERTS_FOLDER)}
     engine = shared.config.get("engine")
     if isinstance(engine, dict):  # what starts or reaches a server is not taken over
-        unsafe = {"arguments", "urls", "adapter_dir", "api_key_env"}
+        unsafe = {"arguments", "urls", "adapter_dir", "api_key_env", "address"}
+        if engine.get("kind") != "transformers":  # vLLM runs here, not on a cluster
+            unsafe.add("kind")
         engine = {key: v for key, v in engine.items() if key not in unsafe}
     raw = {**shared.config, **places, "engine": engine or {}}
     config = parse_config(raw, source=source)

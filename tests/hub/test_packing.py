@@ -155,6 +155,14 @@ def test_a_shared_config_keeps_prompts_and_drops_places(tmp_path):
     assert "arguments" not in raw["engine"]
 
 
+@pytest.mark.parametrize("kind", ["ray", "transformers"])
+def test_only_what_rounds_otherwise_is_told_of_the_engine(tmp_path, kind):
+    engine = {"kind": kind, "address": "10.0.0.1:6379"}
+    raw = shared_config(synthetic.config(tmp_path, engine=engine), "someone/a-base")
+    assert raw["engine"].get("kind") == (None if kind == "ray" else kind)
+    assert "10.0.0.1" not in json.dumps(raw)
+
+
 def test_an_expert_that_changed_since_is_not_packed(tmp_path):
     run = shared.finished(tmp_path / "a")
     other = synthetic.adapters(seed=5)["code"].task_vector
@@ -231,10 +239,13 @@ def test_a_run_that_contradicts_itself_is_refused_and_leaves_nothing(
 
 def test_what_would_start_or_reach_a_server_is_not_taken_over(copy, original, tmp_path):
     engine = {"arguments": ["--middleware=evil"], "urls": ["http://127.0.0.1:9"]}
+    engine |= {"kind": "ray", "address": "10.0.0.1:6379"}
     change_record(copy[0], lambda r: r["config"]["engine"].update(engine))
     run = unpacked(copy, tmp_path / "run", original.config.base)
     assert run.config.engine.arguments == ()
     assert run.config.engine.urls == ()
+    assert run.config.engine.kind == "vllm"
+    assert run.config.engine.address == "auto"
 
 
 def test_cores_that_are_not_finite_are_refused(copy, original, tmp_path):
