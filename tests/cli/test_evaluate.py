@@ -210,6 +210,20 @@ def test_a_terminal_shows_the_table(world, scored, capsys):
     assert f"Table:   {out / 'results.md'}" in printed
 
 
+def test_without_vllm_the_table_has_the_same_rows(world, scored, tmp_path, capsys):
+    engine = ("engine.kind=transformers", "engine.dtype=float32")
+    changes = {"overrides": (*engine, "engine.max_model_len=256")}
+    table = table_of(world, tmp_path / "out", capsys, *scored[1], **changes)
+    assert [row["name"] for row in table["rows"]] == list(scored[1])
+    assert all(len(values_of(tmp_path / "out", name)) == NUM for name in scored[1])
+
+
+def test_a_cluster_is_for_searches_only(world, tmp_path):
+    changes = {"overrides": ("engine.kind=ray",)}
+    with pytest.raises(InputError, match="vllm or transformers, but got ray"):
+        evaluate(["base"], options(world, tmp_path / "out", **changes))
+
+
 def test_an_adapter_without_effect_is_an_error(world, tmp_path):
     zero = save_random_adapter(tmp_path / "zero", 1, size=0)
     with pytest.raises(EngineError, match="to change the base's predictions"):
